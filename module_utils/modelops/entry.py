@@ -1,0 +1,35 @@
+"""What every module's `main()` and every other caller of a module's `run()` shares."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import ModelOpsError
+
+Run = Callable[[Mapping[str, Any], bool], dict[str, Any]]
+
+
+def run_guarded(run: Run, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Call a module's `run` and turn an exception into a failed result.
+
+    Returns:
+        The result of `run`, or `{"failed": True, "msg": ..., **facts}`. A cause that nobody
+        foresaw carries its traceback as `exception`.
+    """
+    try:
+        return run(params, check_mode)
+    except ModelOpsError as error:
+        return {"failed": True, "msg": str(error), **error.facts}
+    except OSError as error:
+        names = [str(n) for n in (error.filename, error.filename2) if n is not None]
+        place = f"{' -> '.join(names)}: " if names else ""
+        return {
+            "failed": True,
+            "msg": f"{place}{error.strerror or error}. Check that the path exists, that this user"
+            " may use it and that the disk is healthy and not full.",
+            "exception": traceback.format_exc(),
+        }
+    except MemoryError:
+        return {"failed": True, "msg": "Out of memory. Free memory on this host and run again."}

@@ -1,0 +1,78 @@
+"""Files that are either the old whole thing or the new whole thing. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from .errors import ModelOpsError
+
+CHUNK = 1 << 20
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file as 64 hex digits, read in 1 MiB blocks.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(CHUNK))
+    with open(path, "rb", buffering=0) as handle:
+        while count := handle.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+def fsync_dir(path: str | os.PathLike[str]) -> None:
+    """Make the names in a folder durable. Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename_durable(source: Path, destination: Path) -> None:
+    """Rename over whatever is there and make both folders durable."""
+    os.replace(source, destination)
+    fsync_dir(destination.parent)
+    if source.parent != destination.parent:
+        fsync_dir(source.parent)
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a whole file beside its name, make it durable and rename it into place.
+
+    The temporary name starts with a dot and ends in `.part`; one that a killed run left behind is
+    overwritten by the next.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    rename_durable(part, path)
+
+
+def require_space(folder: Path, needed: int, purpose: str) -> None:
+    """Refuse when `folder` has less than `needed` bytes free.
+
+    Raises:
+        ModelOpsError: with `needed_bytes` and `free_bytes`.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ModelOpsError(
+            f"not enough disk space for {purpose}: {needed:,} bytes needed, {free:,} bytes free",
+            where=folder,
+            remedy="Free space on this disk or choose another destination.",
+            needed_bytes=needed,
+            free_bytes=free,
+        )

@@ -1,0 +1,160 @@
+"""manifest.json and SHA256SUMS of an artifact pair. Standard library only: it runs on targets too.
+
+A manifest is deterministic: equal input, recipe and versions give equal bytes. Measured figures
+never enter it; they live in verdict.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import ModelOpsError
+from .files import sha256_file
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+RELEASE_ID = re.compile(r"[0-9a-f]{16}")
+_FILE_NAME = re.compile(r"[^/\\:\0\n]+")
+
+FileEntry = dict[str, Any]  # {"name": str, "size": int (bytes), "sha256": str (64 hex digits)}
+
+
+def release_id(artifacts: Iterable[Mapping[str, Any]]) -> str:
+    """Derive a release's id from the names and SHA-256 of its artifacts: equal bits, equal id.
+
+    Returns:
+        The first 16 hex digits of the SHA-256 over the lines of SHA256SUMS.
+    """
+    return hashlib.sha256(sums(artifacts).encode()).hexdigest()[:16]
+
+
+def sums(artifacts: Iterable[Mapping[str, Any]]) -> str:
+    """Return the text of SHA256SUMS: one `HASH  NAME` line a file, as `sha256sum -c` reads it."""
+    return "".join(
+        f"{a['sha256']}  {a['name']}\n" for a in sorted(artifacts, key=lambda a: str(a["name"]))
+    )
+
+
+def build(
+    artifacts: Iterable[Mapping[str, Any]],
+    source: Iterable[Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+    nodes: Iterable[Mapping[str, Any]],
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the manifest of a pair as a dictionary."""
+    files = [_entry(a) for a in artifacts]
+    return {
+        "schema": SCHEMA,
+        "release_id": release_id(files),
+        "artifacts": files,
+        "source": [_entry(s) for s in source],
+        "recipe": dict(recipe),
+        "nodes": [dict(n) for n in nodes],
+        "versions": dict(versions),
+    }
+
+
+def dump(manifest: Mapping[str, Any]) -> bytes:
+    """Return the bytes of manifest.json, equal for equal manifests."""
+    return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read and check a manifest.json.
+
+    Raises:
+        ModelOpsError: it is missing, not JSON, of another schema, or its id does not follow from
+            its hashes.
+    """
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelOpsError(
+            "there is no manifest", where=path, remedy="Run the quantize phase again."
+        ) from None
+    except ValueError as error:
+        raise ModelOpsError(
+            f"the manifest is not JSON ({error})",
+            where=path,
+            remedy="Remove it and run the quantize phase again.",
+        ) from None
+    return check(manifest, where=path)
+
+
+def check(manifest: Any, where: object = "manifest") -> dict[str, Any]:
+    """Check the shape of a manifest that came from a file or from another host.
+
+    Raises:
+        ModelOpsError: a field is missing or malformed, a name is a path, or the id does not fit.
+    """
+
+    def bad(why: str) -> ModelOpsError:
+        return ModelOpsError(
+            f"not a usable manifest: {why}",
+            where=where,
+            remedy="Remove it and run the quantize phase again.",
+        )
+
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise bad(f"schema {SCHEMA} is expected")
+    for group in ("artifacts", "source"):
+        files = manifest.get(group)
+        if not isinstance(files, list) or not files:
+            raise bad(f"it lists no {group}")
+        for entry in files:
+            try:
+                name, size, digest = entry["name"], entry["size"], entry["sha256"]
+            except (TypeError, KeyError):
+                raise bad(f"an entry of {group} lacks name, size or sha256") from None
+            if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or name in (".", ".."):
+                raise bad(f"{name!r} is not a plain file name")
+            if not isinstance(size, int) or size < 0 or not re.fullmatch("[0-9a-f]{64}", digest):
+                raise bad(f"size or sha256 of {name!r} is malformed")
+    if manifest.get("release_id") != release_id(manifest["artifacts"]):
+        raise bad("its release id does not follow from its hashes")
+    return manifest
+
+
+def verify(folder: Path, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Compare files on disk with their entries, each file, whatever the others are.
+
+    Returns:
+        A row a file: `name`, `ok`, `problem` (empty when ok), and the `size` and `sha256` found.
+        A file of the wrong size is not hashed.
+    """
+    rows = []
+    for entry in files:
+        path = folder / entry["name"]
+        row: dict[str, Any] = {"name": entry["name"], "ok": False, "size": None, "sha256": None}
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            row["problem"] = "not a regular file"
+        elif not path.exists():
+            row["problem"] = "missing"
+        else:
+            row["size"] = path.stat().st_size
+            if row["size"] != entry["size"]:
+                row["problem"] = f"{row['size']} bytes instead of {entry['size']}"
+            else:
+                row["sha256"] = sha256_file(path)
+                row["ok"] = row["sha256"] == entry["sha256"]
+                row["problem"] = (
+                    "" if row["ok"] else f"SHA-256 {row['sha256']} instead of {entry['sha256']}"
+                )
+        rows.append(row)
+    return rows
+
+
+def describe(path: Path) -> FileEntry:
+    """Return the entry of a file on disk: name, size, SHA-256."""
+    return {"name": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def _entry(entry: Mapping[str, Any]) -> FileEntry:
+    return {"name": entry["name"], "size": entry["size"], "sha256": entry["sha256"]}
