@@ -1,0 +1,283 @@
+"""Reading an ONNX graph without its weights, and refusing what cannot be quantized safely."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+from .errors import ModelOpsError, raise_all
+
+# Bytes of one element as external data stores it (packed sub-byte types are never our weights).
+ITEM_BYTES: dict[int, int] = {
+    TensorProto.FLOAT: 4, TensorProto.DOUBLE: 8, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2,
+    TensorProto.INT8: 1, TensorProto.INT16: 2, TensorProto.INT32: 4, TensorProto.INT64: 8,
+    TensorProto.UINT8: 1, TensorProto.UINT16: 2, TensorProto.UINT32: 4, TensorProto.UINT64: 8,
+    TensorProto.BOOL: 1, TensorProto.COMPLEX64: 8, TensorProto.COMPLEX128: 16,
+}  # fmt: skip
+
+# Operators that only a quantized model has. Quantizing one again would stack errors silently.
+QUANTIZED_OPS = frozenset({
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger",
+    "QLinearMatMul", "QLinearConv", "QGemm", "QAttention", "QEmbedLayerNormalization",
+    "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM", "MatMulNBits",
+    "GatherBlockQuantized",
+})  # fmt: skip
+STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
+
+FETCH_AGAIN = "Export or copy the model again, with its data file."
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where the raw little-endian bytes of a tensor lie: a file, and a range in bytes."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+def read_model(path: Path) -> ModelProto:
+    """Read a model's graph; external weights stay on disk.
+
+    Raises:
+        ModelOpsError: the file is missing, empty, not ONNX, or without a graph.
+    """
+    if not path.is_file():
+        raise ModelOpsError("there is no such model file", where=path, remedy="Check the path.")
+    if path.stat().st_size == 0:
+        raise ModelOpsError("the file is empty (0 bytes)", where=path, remedy=FETCH_AGAIN)
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except DecodeError:
+        raise ModelOpsError(
+            "not an ONNX file (it does not parse as one)", where=path, remedy=FETCH_AGAIN
+        ) from None
+    if not model.HasField("graph") or not model.graph.node or model.ir_version == 0:
+        raise ModelOpsError(
+            "not a usable ONNX file: it holds no graph with nodes", where=path, remedy=FETCH_AGAIN
+        )
+    return model
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Yield the graphs that a node carries as attributes (If, Loop, Scan)."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield a graph and every graph nested in it, outermost first."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from all_graphs(inner)
+
+
+def element_count(tensor: TensorProto) -> int:
+    """Return the number of elements of a tensor; a scalar has one."""
+    return math.prod(tensor.dims)
+
+
+def is_external(tensor: TensorProto) -> bool:
+    """Tell whether a tensor's bytes lie outside the graph file."""
+    return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def locate(tensor: TensorProto, folder: Path) -> Extent:
+    """Find the bytes of an external tensor, trusting nothing that the graph says about them.
+
+    Raises:
+        ModelOpsError: the location leaves the model's folder, is a link, is missing or too short,
+            or offset and length contradict the tensor's shape.
+    """
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    path = folder / location
+    where = f"tensor {tensor.name!r} in {path}"
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    if (
+        not location
+        or posix.is_absolute()
+        or windows.drive
+        or windows.root
+        or ".." in posix.parts
+        or ".." in windows.parts
+        or "\0" in location
+    ):
+        raise ModelOpsError(
+            f"external data location {location!r} leads out of the model's folder",
+            where=f"tensor {tensor.name!r}",
+            remedy="Such a file can read any file of this host; get the model from its maker.",
+        )
+    _require_plain_file(folder, posix)
+    try:
+        offset = int(entries.get("offset", "0"))
+        needed = element_count(tensor) * ITEM_BYTES[tensor.data_type]
+        length = int(entries.get("length", needed))
+    except KeyError:
+        type_name = TensorProto.DataType.Name(tensor.data_type)
+        raise ModelOpsError(
+            f"external data of type {type_name} is not supported", where=where, remedy=FETCH_AGAIN
+        ) from None
+    except ValueError:
+        raise ModelOpsError(
+            f"offset {entries.get('offset')!r} or length {entries.get('length')!r} is no number",
+            where=where,
+            remedy=FETCH_AGAIN,
+        ) from None
+    size = path.stat().st_size
+    if min(offset, needed) < 0 or length != needed:
+        raise ModelOpsError(
+            f"its shape {list(tensor.dims)} needs {needed:,} bytes, but the graph says offset"
+            f" {offset:,} and length {length:,}",
+            where=where,
+            remedy=FETCH_AGAIN,
+        )
+    if offset + length > size:
+        raise ModelOpsError(
+            f"the data file is truncated: bytes {offset:,} to {offset + length:,} are needed, it"
+            f" has {size:,}",
+            where=where,
+            remedy=FETCH_AGAIN,
+        )
+    return Extent(path, offset, length)
+
+
+def validate(model: ModelProto, path: Path) -> set[Path]:
+    """Refuse a model that could not be quantized, or not be trusted, before anything is written.
+
+    Returns:
+        The data files that the model's external tensors lie in.
+
+    Raises:
+        ModelOpsError: every cause found, at once.
+    """
+    problems = _graph_problems(model, path)
+    extents: list[tuple[str, Extent]] = []
+    broken_files: set[str] = set()
+    for graph in all_graphs(model.graph):
+        for tensor in graph.initializer:
+            if not is_external(tensor):
+                continue
+            try:
+                extents.append((tensor.name, locate(tensor, path.parent)))
+            except ModelOpsError as problem:
+                location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+                # One missing or truncated file is one problem, not one a tensor.
+                if location not in broken_files:
+                    problems.append(problem)
+                broken_files.add(location)
+    problems += _overlaps(extents)
+    raise_all(problems)
+    return {extent.path for _, extent in extents}
+
+
+def _require_plain_file(folder: Path, location: PurePosixPath) -> None:
+    """Refuse links: onnx refuses them too, and a link can point at any file of the host."""
+    path = folder
+    for part in location.parts:
+        path = path / part
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            raise ModelOpsError(
+                "the model's data file is missing", where=path, remedy=FETCH_AGAIN
+            ) from None
+        except (NotADirectoryError, OSError) as error:
+            raise ModelOpsError(
+                f"the model's data file cannot be reached ({error.strerror})",
+                where=path,
+                remedy=FETCH_AGAIN,
+            ) from None
+        if stat.S_ISLNK(status.st_mode):
+            raise ModelOpsError(
+                "the model's data is reached through a symbolic link",
+                where=path,
+                remedy="Put the file itself there; a link could name any file of this host.",
+            )
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelOpsError("the model's data is not a regular file", where=path)
+    if status.st_nlink > 1:
+        raise ModelOpsError(
+            f"the model's data file has {status.st_nlink} hard links",
+            where=path,
+            remedy="Copy it (cp FILE NEW && mv NEW FILE): onnx refuses such files, and a change"
+            " through the other name would go unseen.",
+        )
+
+
+def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:
+    problems: list[ModelOpsError] = []
+    known_functions = {(f.domain, f.name) for f in model.functions}
+    quantized, foreign, fp16 = set(), set(), set()
+    for graph in all_graphs(model.graph):
+        seen: set[str] = set()
+        for tensor in graph.initializer:
+            if tensor.name in seen:
+                problems.append(
+                    ModelOpsError(
+                        f"two tensors are named {tensor.name!r}", where=path, remedy=FETCH_AGAIN
+                    )
+                )
+            seen.add(tensor.name)
+            if tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+                fp16.add(tensor.name)
+        for node in graph.node:
+            if node.op_type in QUANTIZED_OPS:
+                quantized.add(node.op_type)
+            if (
+                node.domain not in STANDARD_DOMAINS
+                and (node.domain, node.op_type) not in known_functions
+            ):
+                foreign.add(f"{node.domain}::{node.op_type}")
+    if quantized:
+        problems.append(
+            ModelOpsError(
+                f"the model is already quantized (it has {', '.join(sorted(quantized))})",
+                where=path,
+                remedy="Give the FP32 model that it was made from.",
+            )
+        )
+    if foreign:
+        problems.append(
+            ModelOpsError(
+                f"operators of unknown domains: {', '.join(sorted(foreign))}",
+                where=path,
+                remedy="Export the model with standard operators.",
+            )
+        )
+    if fp16:
+        problems.append(
+            ModelOpsError(
+                f"the model has FP16 or BF16 weights ({len(fp16)}, such as {min(fp16)!r}), which"
+                " this version does not quantize",
+                where=path,
+                remedy="Give the FP32 model.",
+            )
+        )
+    return problems
+
+
+def _overlaps(extents: list[tuple[str, Extent]]) -> list[ModelOpsError]:
+    """Equal extents are one tied tensor under two names; a partial overlap is a broken file."""
+    problems = []
+    ordered = sorted(extents, key=lambda item: (str(item[1].path), item[1].offset))
+    for (name, a), (other, b) in itertools.pairwise(ordered):
+        if a != b and a.path == b.path and a.length and b.offset < a.offset + a.length:
+            problems.append(
+                ModelOpsError(
+                    f"tensors {name!r} and {other!r} overlap", where=a.path, remedy=FETCH_AGAIN
+                )
+            )
+    return problems

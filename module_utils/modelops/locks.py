@@ -1,0 +1,72 @@
+"""One writer at a time: a lock that the operating system drops when its holder dies."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .errors import ModelOpsError
+
+
+@contextmanager
+def exclusive(path: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock file `path`, which exists only while somebody holds it.
+
+    Raises:
+        ModelOpsError: somebody else holds it; the message says who, since when and for what.
+    """
+    descriptor = _acquire(path)
+    try:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {now}: {purpose}"
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, holder.encode())
+        yield
+    finally:
+        # Unlinked while held, so that nobody can lock a file that is about to lose its name;
+        # Windows refuses to unlink an open file, and _acquire copes with one left behind.
+        if sys.platform != "win32":
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            _lock(descriptor)
+        except OSError:
+            holder = (
+                os.pread(descriptor, 500, 0).decode(errors="replace") if os.name != "nt" else ""
+            )
+            os.close(descriptor)
+            raise ModelOpsError(
+                f"another run is at work here ({holder or 'it has not said who it is yet'})",
+                where=path,
+                remedy="Wait for it to end, or end it, and run again.",
+            ) from None
+        try:
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # its holder removed the file between our open and our lock
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Far behind the text, because a Windows lock also keeps others from reading.
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

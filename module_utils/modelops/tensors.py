@@ -1,0 +1,144 @@
+"""Reading FP32 weights block by block, wherever the model keeps them.
+
+Files are read with `readinto` and never mapped: mapped pages count as resident memory, and
+`preadv` does not exist on Windows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, numpy_helper
+
+from .errors import ModelOpsError
+from .graph import Extent, element_count, is_external, locate
+
+F32 = npt.NDArray[np.float32]
+
+# FP32 bytes handled at a time by one thread. Measured with `make bench`: the block and its INT8
+# copy should stay in the L2/L3 cache between the passes over it.
+BLOCK_BYTES = 2 << 20
+
+
+class Files:
+    """Open files, one handle a thread and file, so that threads do not share a file position."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._opened: list[BinaryIO] = []
+        self._lock = threading.Lock()
+
+    def handle(self, path: Path) -> BinaryIO:
+        handles: dict[Path, BinaryIO] = self._local.__dict__.setdefault("handles", {})
+        if path not in handles:
+            handles[path] = path.open("rb", buffering=0)
+            with self._lock:
+                self._opened.append(handles[path])
+        return handles[path]
+
+    def close(self) -> None:
+        """Close every handle of every thread."""
+        for handle in self._opened:
+            handle.close()
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a weight seen as [rows, columns]: whole rows, or a part of one row."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+
+class Weight:
+    """An FP32 tensor seen as a matrix [rows, columns] that is read block by block.
+
+    Args:
+        tensor: the initializer, inline or external.
+        shape: the matrix to see it as; rows times columns is its element count.
+        folder: where the model's external data lies.
+        files: the handles to read with.
+    """
+
+    def __init__(
+        self, tensor: TensorProto, shape: tuple[int, int], folder: Path, files: Files
+    ) -> None:
+        self.name = tensor.name
+        self.rows, self.columns = shape
+        assert self.rows * self.columns == element_count(tensor)
+        self._files = files
+        self._extent: Extent | None = None
+        self._inline: F32 | None = None
+        if is_external(tensor):
+            self._extent = locate(tensor, folder)
+        else:
+            self._inline = numpy_helper.to_array(tensor).astype(np.float32, copy=False).reshape(-1)
+
+    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+        """Yield blocks that cover the weight in the order of its bytes, each contiguous."""
+        if self.rows == 0 or self.columns == 0:
+            return
+        capacity = max(1, block_bytes // 4)
+        if self.columns <= capacity:
+            step = capacity // self.columns
+            for row in range(0, self.rows, step):
+                yield Block(row, min(step, self.rows - row), 0, self.columns)
+            return
+        for row in range(self.rows):
+            for column in range(0, self.columns, capacity):
+                yield Block(row, 1, column, min(capacity, self.columns - column))
+
+    def read(self, block: Block) -> F32:
+        """Return a block as float32 [rows, columns]: a buffer of this thread, valid until its next
+        read and free to be overwritten.
+
+        Raises:
+            ModelOpsError: the file became shorter while it was read.
+        """
+        count = block.rows * block.columns
+        start = block.row * self.columns + block.column
+        buffer = _thread_buffer(count)
+        if self._inline is not None:
+            np.copyto(buffer, self._inline[start : start + count])
+        else:
+            assert self._extent is not None
+            handle = self._files.handle(self._extent.path)
+            handle.seek(self._extent.offset + start * 4)
+            read_exactly(handle, buffer.data.cast("B"), self._extent.path)
+        return buffer.reshape(block.rows, block.columns)
+
+
+def read_exactly(handle: BinaryIO, view: memoryview, path: Path) -> None:
+    """Fill `view` from a raw file handle.
+
+    Raises:
+        ModelOpsError: the file ends before the view is full.
+    """
+    while len(view):
+        count: int = handle.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise ModelOpsError(
+                "the file became shorter while it was read",
+                where=path,
+                remedy="Let nothing write to the model during the run, and run again.",
+            )
+        view = view[count:]
+
+
+_buffers = threading.local()
+
+
+def _thread_buffer(count: int) -> F32:
+    """A float32 scratch of this thread: reusing it saves a page fault for every 4 KiB read."""
+    buffer: F32 | None = getattr(_buffers, "scratch", None)
+    if buffer is None or buffer.size < count:
+        buffer = _buffers.scratch = np.empty(max(count, BLOCK_BYTES // 4), np.float32)
+    return buffer[:count]
