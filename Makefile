@@ -1,0 +1,58 @@
+# The commands of the project. Nothing needs root; everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# ansible refuses a terminal that is not UTF-8.
+export LC_ALL := C.UTF-8
+export ORT_DISABLE_TELEMETRY := 1
+
+.PHONY: help quantize rollback test lint bench clean requirements
+
+help:
+	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
+	@echo "make rollback   bring inventory/local back to FP32"
+	@echo "make test       run the tests"
+	@echo "make lint       run the linters"
+	@echo "make bench      measure against the stock quantizer"
+	@echo "make clean      remove what the demo made, and the environment"
+
+quantize: .venv/project
+	$(BIN)/ansible-playbook quantize.yml
+
+rollback: .venv/project
+	$(BIN)/ansible-playbook rollback.yml
+
+test: .venv/dev
+	$(BIN)/pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint --offline --strict
+
+bench: .venv/dev
+	$(BIN)/python tests/bench/quantizer.py
+
+clean:
+	rm -rf var reports .venv .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/created:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+# Everything is pinned with its hashes, so pip has nothing to resolve.
+.venv/project: .venv/created requirements/project.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/project.txt
+	touch $@
+
+.venv/dev: .venv/project requirements/dev.txt requirements/models.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt -r requirements/models.txt
+	touch $@
+
+# Pins again what requirements/*.in name, for Python 3.11 to 3.13 at once.
+requirements: .venv/dev
+	$(BIN)/python -m pip install --quiet uv
+	for set in project dev; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-deps --upgrade requirements/models.in -o requirements/models.txt

@@ -1,0 +1,91 @@
+#!/usr/bin/python
+"""Copy an artifact pair from folder to folder of one machine (Ansible module)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: artifact_copy
+short_description: Copy an artifact pair within one machine, verified by SHA-256
+description:
+  - Copies the files that a manifest lists from one folder to another, hashes them in the same
+    pass, and gives them their names only when the hash is right. Files that are right already
+    stay.
+  - Needs nothing but Python's standard library.
+version_added: "0.1.0"
+options:
+  src:
+    description: The folder that holds the pair.
+    type: path
+    required: true
+  dest:
+    description: The folder to copy it to. It is made when it is missing.
+    type: path
+    required: true
+  manifest:
+    description: The manifest, as M(artifact_manifest) returns it.
+    type: dict
+    required: true
+attributes:
+  check_mode:
+    description: Says which files would be copied.
+    support: full
+  diff_mode:
+    description: The result names the files.
+    support: none
+author:
+  - The SARAi model operations team
+"""
+
+EXAMPLES = r"""
+- name: Copy the pair to the incoming folder
+  artifact_copy:
+    src: /srv/builder
+    dest: /home/noel/SARAi_v2/models/onnx/.incoming/3f0a9c1d22b45e67
+    manifest: "{{ __quantize_manifest }}"
+"""
+
+RETURN = r"""
+copied:
+  description: The names of the files copied.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.modelops import manifest as manifests
+from ansible.module_utils.modelops.copying import copy_pair
+from ansible.module_utils.modelops.entry import run_guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "src": {"type": "path", "required": True},
+    "dest": {"type": "path", "required": True},
+    "manifest": {"type": "dict", "required": True},
+}
+
+
+def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Copy as the parameters say; the result is the module's."""
+    artifacts = manifests.check(params["manifest"], where="option manifest")["artifacts"]
+    copied = copy_pair(Path(params["src"]), Path(params["dest"]), artifacts, check_mode)
+    return {"changed": bool(copied), "copied": copied}
+
+
+def main() -> None:
+    from ansible.module_utils.basic import AnsibleModule
+
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    result = run_guarded(run, module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

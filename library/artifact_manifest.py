@@ -1,0 +1,159 @@
+#!/usr/bin/python
+"""Write or verify the manifest of an artifact pair (Ansible module)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: artifact_manifest
+short_description: Write or verify manifest.json and SHA256SUMS of an artifact pair
+description:
+  - With O(state=present), hashes the files that I(manifest) lists, and when they are what it says
+    writes C(manifest.json), and C(SHA256SUMS) for C(sha256sum -c) or certutil, beside them.
+  - With O(state=verified), hashes the files again and fails with every mismatch at once.
+  - Needs nothing but Python's standard library.
+version_added: "0.1.0"
+options:
+  path:
+    description: The folder that holds the pair.
+    type: path
+    required: true
+  state:
+    description: Whether to write the manifest or to verify the files against it.
+    type: str
+    choices: [present, verified]
+    default: present
+  manifest:
+    description:
+      - The manifest, as M(onnx_quantize) returns it. Required with O(state=present).
+      - With O(state=verified) it defaults to the C(manifest.json) in I(path).
+    type: dict
+attributes:
+  check_mode:
+    description: In check mode files that are not there yet are not held against the manifest.
+    support: full
+  diff_mode:
+    description: Shows the text of C(manifest.json).
+    support: full
+author:
+  - The SARAi model operations team
+"""
+
+EXAMPLES = r"""
+- name: Write the manifest of what was quantized
+  artifact_manifest:
+    path: /srv/models
+    manifest: "{{ __quantize_result.manifest }}"
+
+- name: Verify the pair on the target
+  artifact_manifest:
+    path: /home/noel/SARAi_v2/models/onnx/.incoming/3f0a9c1d22b45e67
+    state: verified
+"""
+
+RETURN = r"""
+manifest:
+  description: The manifest.
+  returned: success
+  type: dict
+release_id:
+  description: The id of the release.
+  returned: success
+  type: str
+files:
+  description: A row a file with name, ok, problem, size in bytes and sha256.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.modelops import manifest as manifests
+from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.errors import ModelOpsError
+from ansible.module_utils.modelops.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
+    "manifest": {"type": "dict"},
+}
+
+
+def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Write or verify as the parameters say; the result is the module's."""
+    folder = Path(params["path"])
+    if params["manifest"] is None:
+        manifest = manifests.load(folder / manifests.MANIFEST)
+    else:
+        manifest = manifests.check(params["manifest"], where="option manifest")
+    rows = manifests.verify(folder, manifest["artifacts"])
+    future = check_mode and params["state"] == "present"
+    wrong = [row for row in rows if not row["ok"]]
+    if wrong and not future:
+        problems = [f"{folder / row['name']}: {row['problem']}" for row in wrong]
+        raise ModelOpsError(
+            f"{len(wrong)} of {len(rows)} files are not what the manifest says: "
+            + "; ".join(problems),
+            where=folder,
+            remedy="Quantize or transfer them again.",
+            files=rows,
+            problems=problems,
+        )
+    result: dict[str, Any] = {
+        "changed": False,
+        "manifest": manifest,
+        "release_id": manifest["release_id"],
+        "files": rows,
+    }
+    if params["state"] == "present":
+        _write(folder, manifest, check_mode, result)
+    return result
+
+
+def _write(
+    folder: Path, manifest: dict[str, Any], check_mode: bool, result: dict[str, Any]
+) -> None:
+    wanted = {
+        manifests.SUMS: manifests.sums(manifest["artifacts"]).encode(),
+        manifests.MANIFEST: manifests.dump(manifest),
+    }
+    for name, content in wanted.items():
+        path = folder / name
+        before = path.read_bytes() if path.is_file() else None
+        if before == content:
+            continue
+        result["changed"] = True
+        result.setdefault("diff", []).append(
+            {
+                "before_header": str(path),
+                "after_header": str(path),
+                "before": (before or b"").decode(errors="replace"),
+                "after": content.decode(),
+            }
+        )
+        if not check_mode:
+            write_atomic(path, content)
+
+
+def main() -> None:
+    from ansible.module_utils.basic import AnsibleModule
+
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_if=[("state", "present", ["manifest"])],
+    )
+    result = run_guarded(run, module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

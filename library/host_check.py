@@ -1,0 +1,114 @@
+#!/usr/bin/python
+"""Check what a host must have before anything is touched (Ansible module)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_check
+short_description: Check a builder or a target before anything is touched
+description:
+  - Looks at the Python and its packages, the FP32 model, the memory, the folder and its disk, and
+    returns a row for each. It never fails for what it finds and never changes anything, so that
+    the caller can list the problems of every host at once.
+version_added: "0.1.0"
+options:
+  python:
+    description: The lowest version of Python.
+    type: str
+    default: "3.11"
+  packages:
+    description: Packages that this Python must have.
+    type: list
+    elements: str
+    default: []
+  model:
+    description: The graph file of the FP32 pair.
+    type: path
+    required: true
+  folder:
+    description: The folder that the INT8 pair is written to.
+    type: path
+    required: true
+  spared_by:
+    description: When this file exists, no room for a new pair is asked of the disk.
+    type: path
+    required: true
+  disk_factor:
+    description: Room on the disk for a new pair, as a part of the FP32 pair's size.
+    type: float
+    default: 0.3
+  memory_factor:
+    description: Memory that must be available, as a multiple of the FP32 pair's size. 0 asks none.
+    type: float
+    default: 0.0
+  memory_base:
+    description: Bytes of memory on top of O(memory_factor).
+    type: int
+    default: 0
+attributes:
+  check_mode:
+    description: It only looks.
+    support: full
+  diff_mode:
+    description: It changes nothing.
+    support: none
+author:
+  - The SARAi model operations team
+"""
+
+EXAMPLES = r"""
+- name: Look at the builder
+  host_check:
+    packages: [onnx, onnxruntime, numpy]
+    model: /srv/models/agi_audio_core.onnx
+    folder: /srv/models
+    spared_by: /srv/models/agi_audio_core_int8.onnx
+    memory_factor: 1.5
+"""
+
+RETURN = r"""
+findings:
+  description: A row a check, with check, ok, value, threshold and remedy.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.host import check_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "python": {"type": "str", "default": "3.11"},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "model": {"type": "path", "required": True},
+    "folder": {"type": "path", "required": True},
+    "spared_by": {"type": "path", "required": True},
+    "disk_factor": {"type": "float", "default": 0.3},
+    "memory_factor": {"type": "float", "default": 0.0},
+    "memory_base": {"type": "int", "default": 0},
+}
+
+
+def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:  # noqa: ARG001
+    """Look at the host; check mode is no different."""
+    return {"changed": False, "findings": check_host(params)}
+
+
+def main() -> None:
+    from ansible.module_utils.basic import AnsibleModule
+
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    result = run_guarded(run, module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

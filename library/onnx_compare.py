@@ -1,0 +1,400 @@
+#!/usr/bin/python
+"""Measure an INT8 model against its FP32 model (Ansible module)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: onnx_compare
+short_description: Measure an INT8 model against its FP32 model, and judge it by gates
+description:
+  - Runs both models, each in a child process of its own, on the same inputs. The outputs are
+    compared block by block through files, the runs are timed in turn (A B, B A, ...) so that noise
+    hits both alike.
+  - Judges the figures by I(gates) and gives a verdict.
+  - With I(record) the figures are kept in a file. When it holds some for exactly the same I(key),
+    measuring options, onnxruntime and processor, no model is run and they are judged again.
+version_added: "0.1.0"
+options:
+  reference:
+    description: The FP32 model.
+    type: path
+    required: true
+  candidate:
+    description: The INT8 model.
+    type: path
+    required: true
+  samples:
+    description: How many inputs the outputs are compared on. With I(inputs) it is 1.
+    type: int
+    default: 2
+  runs:
+    description: Pairs of runs that are timed.
+    type: int
+    default: 5
+  interleave:
+    description: Hold both models in memory at once, or one after the other, for hosts without room
+      for both. Then noise may hit one alone.
+    type: bool
+    default: true
+  gates:
+    description:
+      - Thresholds for figures. The verdict is C(fail) when a required gate fails, else
+        C(inconclusive) when a required one is, else C(pass).
+      - A gate is inconclusive when its figure was not measured, or its spread holds the threshold.
+        A similarity that is "nan", since a model gave values that are not finite, fails.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - The figure - C(cosine_min), C(cosine_mean), C(mse), C(mae), C(max_abs_error),
+            C(sqnr_db), C(speedup), C(rss_ratio), C(load_ratio), or a figure of
+            M(onnx_benchmark) as C(reference_NAME) or C(candidate_NAME), for instance
+            C(candidate_p50_s). True is 1 and false is 0.
+        type: str
+        required: true
+      op:
+        description: The figure passes when it stands so to the threshold.
+        type: str
+        choices: ["<", "<=", ">", ">="]
+        required: true
+      threshold:
+        description: In the figure's unit.
+        type: float
+        required: true
+      required:
+        description: Whether the gate decides. Otherwise it is only reported.
+        type: bool
+        default: true
+      promised_threshold:
+        description: What was promised. A gate with another I(threshold) is marked as changed.
+        type: float
+  remeasure_limit:
+    description: How often the runs are doubled while the spread of a speed leaves a gate open.
+    type: int
+    default: 2
+  record:
+    description: A JSON file in an existing folder for the figures. If broken, it is replaced.
+    type: path
+  key:
+    description: What the figures are of - the SHA-256 of both pairs, verified in this run. Required
+      with I(record). Two different models must never share it.
+    type: dict
+  remeasure:
+    description: Measure even when the record holds the figures.
+    type: bool
+    default: false
+  seed:
+    description: The seed of the inputs, 0 or more. Sample number N has the seed plus N.
+    type: int
+    default: 0
+  ranges:
+    description:
+      - By name of an input, the list [low, high] that its values are drawn from evenly, both
+        included.
+      - Without a range, integers are drawn from [0, 1], booleans are fair and floats standard
+        normal.
+    type: dict
+    default: {}
+  shapes:
+    description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
+    type: dict
+    default: {}
+  inputs:
+    description: An C(.npz) file with an array for each input, instead of seeded ones.
+    type: path
+  providers:
+    description: The execution providers of onnxruntime, in order of preference.
+    type: list
+    elements: str
+    default: [CPUExecutionProvider]
+  threads:
+    description: Threads within an operator. 0 leaves it to onnxruntime.
+    type: int
+    default: 0
+  session_options:
+    description:
+      - Further options of the session. Names with a dot are config entries, others are attributes
+        of C(SessionOptions), for instance C(graph_optimization_level) C(ORT_DISABLE_ALL).
+      - With none and I(threads) 0 the session is the default one, as the real service makes it.
+    type: dict
+    default: {}
+  timeout_s:
+    description: The limit of each single step (start, load, one run), in seconds.
+    type: float
+    default: 600
+  work_dir:
+    description:
+      - An existing folder for temporary files, the system's own by default. It should be on a
+        disk, as the outputs of both models (4 GB for the real one) lie there while they are
+        compared.
+    type: path
+attributes:
+  check_mode:
+    description: Uses the record when it fits. Otherwise runs no model; I(verdict) is then
+      C(inconclusive), and I(changed) says whether the record would be written.
+    support: partial
+  diff_mode:
+    description: There is none.
+    support: none
+requirements:
+  - python >= 3.11
+  - numpy
+  - onnxruntime
+notes:
+  - The notes of M(onnx_benchmark) hold here too.
+author:
+  - The SARAi model operations team
+seealso:
+  - module: onnx_benchmark
+"""
+
+EXAMPLES = r"""
+- name: Judge the INT8 model
+  onnx_compare:
+    reference: /srv/models/agi_audio_core.onnx
+    candidate: /srv/models/agi_audio_core_int8.onnx
+    ranges:
+      audio_codes: [0, 1023]
+    record: /srv/models/verdict.json
+    key:
+      reference: "{{ fp32_hashes }}"
+      candidate: "{{ int8_hashes }}"
+    gates:
+      - {name: cosine_min, op: ">", threshold: 0.98}
+      - {name: speedup, op: ">=", threshold: 1.0}
+      - {name: speedup, op: ">=", threshold: 2.5, required: false, promised_threshold: 2.5}
+"""
+
+RETURN = r"""
+changed:
+  description: Whether the record was (in check mode, would be) written.
+  returned: success
+  type: bool
+measured:
+  description: Whether the models were run. Otherwise the figures come from the record.
+  returned: success
+  type: bool
+verdict:
+  description: C(pass), C(fail) or C(inconclusive).
+  returned: success
+  type: str
+judged:
+  description: A row a gate, with name, figure, spread, op, threshold, promised_threshold,
+    changed_threshold, required, verdict and note.
+  returned: success
+  type: list
+  elements: dict
+notes:
+  description: What else a reader should know.
+  returned: success
+  type: list
+  elements: str
+cosine_min:
+  description: The lowest cosine over outputs and samples. All similarities are "nan" when a value
+    of either model was not finite.
+  returned: when there are figures
+  type: float
+cosine_mean:
+  description: The mean cosine over outputs and samples.
+  returned: when there are figures
+  type: float
+mse:
+  description: The highest mean squared error.
+  returned: when there are figures
+  type: float
+mae:
+  description: The highest mean absolute error.
+  returned: when there are figures
+  type: float
+max_abs_error:
+  description: The highest absolute error of a value.
+  returned: when there are figures
+  type: float
+sqnr_db:
+  description: The lowest ratio of signal to quantization noise, in dB, at most 319 (no error).
+  returned: when there are figures
+  type: float
+similarity_rows:
+  description: The similarity of each output and sample.
+  returned: when there are figures
+  type: list
+  elements: dict
+speedup:
+  description: The reference's P50 by the candidate's as value, and low and high, the 95 percent
+    interval of the median over the pairs of runs (smallest and largest below six pairs).
+  returned: when there are figures
+  type: dict
+rss_ratio:
+  description: The candidate's peak memory by the reference's, of the whole processes.
+  returned: when there are figures
+  type: float
+load_ratio:
+  description: The candidate's load time by the reference's.
+  returned: when there are figures
+  type: float
+reference:
+  description: The figures of the reference, as M(onnx_benchmark) returns them.
+  returned: when there are figures
+  type: dict
+candidate:
+  description: The figures of the candidate, likewise.
+  returned: when there are figures
+  type: dict
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.modelops import gates
+from ansible.module_utils.modelops.child import Setup
+from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.errors import ModelOpsError
+from ansible.module_utils.modelops.files import sha256_file
+from ansible.module_utils.modelops.measure import compare, cpu, figures, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "reference": {"type": "path", "required": True},
+    "candidate": {"type": "path", "required": True},
+    "samples": {"type": "int", "default": 2},
+    "runs": {"type": "int", "default": 5},
+    "interleave": {"type": "bool", "default": True},
+    "gates": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "op": {"type": "str", "choices": ["<", "<=", ">", ">="], "required": True},
+            "threshold": {"type": "float", "required": True},
+            "required": {"type": "bool", "default": True},
+            "promised_threshold": {"type": "float"},
+        },
+    },
+    "remeasure_limit": {"type": "int", "default": 2},
+    "record": {"type": "path"},
+    "key": {"type": "dict", "no_log": False},
+    "remeasure": {"type": "bool", "default": False},
+    "seed": {"type": "int", "default": 0},
+    "ranges": {"type": "dict", "default": {}},
+    "shapes": {"type": "dict", "default": {}},
+    "inputs": {"type": "path"},
+    "providers": {"type": "list", "elements": "str", "default": ["CPUExecutionProvider"]},
+    "threads": {"type": "int", "default": 0},
+    "session_options": {"type": "dict", "default": {}},
+    "timeout_s": {"type": "float", "default": 600},
+    "work_dir": {"type": "path"},
+}
+# Options that shape the figures, beside the models; gates and limits do not.
+RUN_OPTIONS = ("samples", "runs", "interleave", "seed", "ranges", "shapes")
+SESSION_OPTIONS = ("providers", "threads", "session_options")
+
+
+def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Measure or recall, and judge, as the options say.
+
+    Raises:
+        ModelOpsError: an option is wrong, the models cannot be loaded or run, or differ in their
+            inputs or outputs.
+        OSError: the record cannot be read or written.
+    """
+    gates.judge(params["gates"], {})  # a malformed gate is refused before anything is measured
+    setup = Setup.from_params(params)
+    record = gates.Record(Path(params["record"])) if params["record"] else None
+    if record and not params["key"]:
+        raise ModelOpsError(
+            "a record needs a key",
+            where=params["record"],
+            remedy="Give as `key` the SHA-256 of both pairs.",
+        )
+    if check_mode and (record is None or record.is_empty or params["remeasure"]):
+        return _not_measured(record)
+    key = _record_key(params, setup) if record else {}
+    found = record.get(key) if record and not params["remeasure"] else None
+    if found is not None:
+        return _judged(found, params, record, measured=False)
+    if check_mode:
+        return _not_measured(record)
+    comparison = _measure(params, setup)
+    if record:
+        record.put(key, comparison)
+    return _judged(comparison, params, record, measured=True)
+
+
+def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    comparison = compare(
+        Path(params["reference"]),
+        Path(params["candidate"]),
+        samples=params["samples"],
+        runs=params["runs"],
+        setup=setup,
+        interleave=params["interleave"],
+        more_rounds=params["remeasure_limit"],
+        settled=lambda so_far: not _too_noisy(params, so_far),
+    )
+    safe: dict[str, Any] = gates.json_safe(comparison)
+    return safe
+
+
+def _too_noisy(params: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool:
+    return gates.too_noisy(gates.judge(params["gates"], figures(comparison)))
+
+
+def _record_key(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    options = {name: params[name] for name in (*RUN_OPTIONS, *SESSION_OPTIONS)}
+    options["inputs_sha256"] = sha256_file(setup.inputs) if setup.inputs else None
+    runtime = versions(setup)["onnxruntime"]
+    return {"models": params["key"], "options": options, "onnxruntime": runtime, "cpu": cpu()}
+
+
+def _judged(
+    comparison: Mapping[str, Any],
+    params: Mapping[str, Any],
+    record: gates.Record | None,
+    measured: bool,
+) -> dict[str, Any]:
+    rows = gates.judge(params["gates"], figures(comparison))
+    notes = list(record.notes) if record else []
+    for side in ("reference", "candidate"):
+        if unused := comparison[side]["providers_unused"]:
+            notes.append(f"The {side} did not use {', '.join(unused)}, which was asked for.")
+    parts = {name: part for name, part in comparison.items() if name != "similarity"}
+    return {
+        "changed": measured and record is not None,
+        "measured": measured,
+        "verdict": gates.overall(rows),
+        "judged": rows,
+        "notes": notes,
+        **comparison["similarity"],
+        **parts,
+    }
+
+
+def _not_measured(record: gates.Record | None) -> dict[str, Any]:
+    return {
+        "changed": record is not None,
+        "measured": False,
+        "verdict": gates.INCONCLUSIVE,
+        "judged": [],
+        "notes": [*(record.notes if record else []), "Check mode does not run models."],
+    }
+
+
+def main() -> None:
+    """Run under Ansible."""
+    from ansible.module_utils.basic import AnsibleModule
+
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    result = run_guarded(run, module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

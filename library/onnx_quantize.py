@@ -1,0 +1,210 @@
+#!/usr/bin/python
+"""Quantize an ONNX model to INT8 (Ansible module)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: onnx_quantize
+short_description: Quantize a large ONNX model from FP32 to INT8 by streaming
+description:
+  - Reads the model I(src) block by block and writes the INT8 pair I(dest) and I(dest).data.
+    Memory stays under about 100 MB whatever the model's size.
+  - Weights become signed 8-bit, symmetric, with the very bytes that C(quantize_dynamic) of
+    onnxruntime gives for the same granularity. Every node that keeps FP32 is returned with its
+    reason.
+  - Nothing is believed from an earlier run. An existing pair is left alone only when streaming
+    the source again gives its very bytes; a pair of another source is replaced whole.
+  - The new files are written beside their names, made durable and renamed. Under the final names
+    stands the whole old pair, the whole new pair, or no graph.
+version_added: "0.1.0"
+options:
+  src:
+    description: The FP32 model. Its weights may lie inside it or in data files of its folder.
+    type: path
+    required: true
+  dest:
+    description: The INT8 graph to be, ending in C(.onnx), in an existing folder.
+    type: path
+    required: true
+  weight_type:
+    description: The type of the quantized weights.
+    type: str
+    choices: [qint8]
+    default: qint8
+  granularity:
+    description: A scale for each output channel, or one for the whole tensor.
+    type: str
+    choices: [per_channel, per_tensor]
+    default: per_channel
+  op_types:
+    description: The operators to quantize.
+    type: list
+    elements: str
+    choices: [MatMul, Gemm, Gather]
+    default: [MatMul, Gemm, Gather]
+  exclude_nodes:
+    description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names.
+    type: list
+    elements: str
+    default: []
+  threads:
+    description: Threads that read and quantize. The bytes do not depend on it.
+    type: int
+    default: 2
+  force:
+    description: Write the pair even when it is right already.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Streams without writing, so that the predicted hashes and release id are exact.
+    support: full
+  diff_mode:
+    description: Shows the sizes and hashes of the pair before and after.
+    support: full
+requirements:
+  - python >= 3.11
+  - numpy
+  - onnx
+author:
+  - The SARAi model operations team
+seealso:
+  - module: onnx_compare
+  - module: artifact_manifest
+"""
+
+EXAMPLES = r"""
+- name: Quantize the audio model
+  onnx_quantize:
+    src: /srv/models/agi_audio_core.onnx
+    dest: /srv/models/agi_audio_core_int8.onnx
+
+- name: Keep the output head in FP32
+  onnx_quantize:
+    src: /srv/models/agi_audio_core.onnx
+    dest: /srv/models/agi_audio_core_int8.onnx
+    exclude_nodes: ["head_*"]
+"""
+
+RETURN = r"""
+release_id:
+  description: The id of the release, derived from the artifacts' hashes.
+  returned: success
+  type: str
+  sample: 3f0a9c1d22b45e67
+artifacts:
+  description: The INT8 pair, each with path, name, size in bytes and sha256.
+  returned: success
+  type: list
+  elements: dict
+source:
+  description: The files of the FP32 model, in the same form.
+  returned: success
+  type: list
+  elements: dict
+quantized:
+  description: The nodes that are INT8.
+  returned: success
+  type: list
+  elements: str
+kept_fp32:
+  description: The nodes that hold a weight and stay FP32, each with node, op and reason.
+  returned: success
+  type: list
+  elements: dict
+manifest:
+  description: The manifest of the release, as M(artifact_manifest) writes it.
+  returned: success
+  type: dict
+elapsed_s:
+  description: How long it took, in seconds.
+  returned: success
+  type: float
+peak_rss_bytes:
+  description: The largest resident memory of the module's process.
+  returned: success, on Linux
+  type: int
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.modelops.entry import run_guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "src": {"type": "path", "required": True},
+    "dest": {"type": "path", "required": True},
+    "weight_type": {"type": "str", "choices": ["qint8"], "default": "qint8"},
+    "granularity": {
+        "type": "str",
+        "choices": ["per_channel", "per_tensor"],
+        "default": "per_channel",
+    },
+    "op_types": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["MatMul", "Gemm", "Gather"],
+        "default": ["MatMul", "Gemm", "Gather"],
+    },
+    "exclude_nodes": {"type": "list", "elements": "str", "default": []},
+    "threads": {"type": "int", "default": 2},
+    "force": {"type": "bool", "default": False},
+}
+
+
+def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Quantize as the parameters say; the result is the module's."""
+    # Imported here, so that a host without onnx answers with what is missing.
+    from ansible.module_utils.modelops.errors import ModelOpsError
+
+    try:
+        from ansible.module_utils.modelops.plan import Recipe
+        from ansible.module_utils.modelops.quantize import quantize
+    except ImportError as error:
+        raise ModelOpsError(
+            f"this Python lacks a package ({error})",
+            remedy="Point ansible_python_interpreter of the builder at a Python with onnx and"
+            " numpy, as pinned in requirements/project.txt.",
+        ) from None
+    dest = Path(params["dest"])
+    pair = [dest, dest.with_name(f"{dest.name}.data")]
+    before = {p.name: p.stat().st_size if p.is_file() else None for p in pair}
+    result = quantize(
+        Path(params["src"]),
+        dest,
+        Recipe(
+            weight_type=params["weight_type"],
+            granularity=params["granularity"],
+            op_types=tuple(params["op_types"]),
+            exclude_nodes=tuple(params["exclude_nodes"]),
+        ),
+        threads=max(1, params["threads"]),
+        check_mode=check_mode,
+        force=params["force"],
+    )
+    if result["changed"]:
+        after = [f"{a['name']} {a['size']} bytes {a['sha256']}" for a in result["artifacts"]]
+        known = [f"{name} {size} bytes" for name, size in before.items() if size is not None]
+        result["diff"] = {
+            "before": "".join(f"{line}\n" for line in known),
+            "after": "".join(f"{line}\n" for line in after),
+        }
+    return result
+
+
+def main() -> None:
+    from ansible.module_utils.basic import AnsibleModule
+
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    result = run_guarded(run, module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Measure the quantizer against the stock one, each run in a fresh process, all in one go.
+
+    make bench     # the whole table: 14 GB of RAM and of disk, because of the stock quantizer
+    .venv/bin/python tests/bench/quantizer.py --sizes 50 1100
+
+A time runs from the first read to the durable result: SHA-256 of the output and fsync counted on
+both sides, imports not. Ends with 1 when a ratio that the project promises is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "module_utils"))
+
+from modelops.measure import cpu  # noqa: E402
+from modelops.sample import make_sample  # noqa: E402
+
+GRANULARITIES = ("per_tensor", "per_channel")
+# What is promised, by size in MB: times faster than stock, and how often our memory fits in its.
+PROMISED = {
+    1100: {"per_tensor": 5, "per_channel": 10, "memory": 40},
+    4330: {"per_tensor": 12, "per_channel": 20, "memory": 40},
+}
+PEAK_RSS_MAX = 100_000_000
+LIMIT_RATIO_MAX = 2.0
+
+PRELUDE = """
+import hashlib, json, os, sys, time
+from pathlib import Path
+src, dest, granularity = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+def done(started):
+    peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM:")][0]
+    print(json.dumps({"s": time.monotonic() - started, "rss": int(peak.split()[1]) * 1024}))
+
+def settle(path):
+    with open(path, "rb") as handle:
+        os.fsync(handle.fileno())
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+"""
+OURS = """
+from modelops.quantize import Recipe, quantize
+started = time.monotonic()
+quantize(src, dest, Recipe(granularity=granularity), hash_source=False)
+done(started)
+"""
+STOCK = """
+from onnxruntime.quantization import QuantType, quantize_dynamic
+started = time.monotonic()
+quantize_dynamic(src, dest, weight_type=QuantType.QInt8, per_channel=granularity == "per_channel",
+                 op_types_to_quantize=["MatMul", "Gemm", "Gather"], use_external_data_format=True)
+settle(dest)
+settle(f"{dest}.data")
+done(started)
+"""
+# The machine's own limit: read the source once and write as many bytes as the result has.
+LIMIT = """
+buffer, written = memoryview(bytearray(4 << 20)), 0
+size = Path(f"{src}.data").stat().st_size
+started = time.monotonic()
+with open(f"{src}.data", "rb", buffering=0) as reader, open(dest, "wb", buffering=0) as writer:
+    while count := reader.readinto(buffer):
+        written += writer.write(buffer[: count // 4])
+    os.fsync(writer.fileno())
+done(started)
+"""
+
+
+def measure(program: str, src: Path, granularity: str, repeat: int) -> dict[str, float]:
+    """Run a program `repeat` times in fresh processes; the median time, the largest memory."""
+    env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(ROOT / "module_utils")}
+    found = []
+    for _ in range(repeat):
+        with tempfile.TemporaryDirectory(dir=src.parent) as folder:
+            command = [sys.executable, "-c", PRELUDE + program]
+            command += [str(src), str(Path(folder) / "out.onnx"), granularity]
+            run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+            if run.returncode:
+                raise SystemExit(f"a run ended with {run.returncode}:\n{run.stderr}")
+            found.append(json.loads(run.stdout.splitlines()[-1]))
+    return {
+        "s": statistics.median(f["s"] for f in found),
+        "rss": max(f["rss"] for f in found),
+    }
+
+
+def bench(megabytes: int, folder: Path, repeat: int, stock: bool) -> tuple[list[str], list[str]]:
+    """Return the table's rows for one size, and what was missed."""
+    src = folder / "model.onnx"
+    make_sample(src, megabytes)
+    size = src.with_name("model.onnx.data").stat().st_size
+    limit = measure(LIMIT, src, "", repeat)
+    rows, missed = [], []
+    for granularity in GRANULARITIES:
+        ours = measure(OURS, src, granularity, repeat)
+        cells = [f"{size / 1e9:.2f} GB", granularity, f"{ours['s']:.2f} s"]
+        cells += [f"{ours['rss'] / 1e6:.0f} MB", f"{ours['s'] / limit['s']:.2f}x"]
+        if ours["rss"] > PEAK_RSS_MAX:
+            missed.append(f"{megabytes} MB {granularity}: peak RSS {ours['rss'] / 1e6:.0f} MB")
+        if ours["s"] > LIMIT_RATIO_MAX * limit["s"] and megabytes in PROMISED:
+            missed.append(f"{megabytes} MB {granularity}: over {LIMIT_RATIO_MAX}x the limit")
+        if stock:
+            theirs = measure(STOCK, src, granularity, 1 if megabytes > 2000 else repeat)
+            faster, smaller = theirs["s"] / ours["s"], theirs["rss"] / ours["rss"]
+            cells += [f"{theirs['s']:.1f} s", f"{theirs['rss'] / 1e6:,.0f} MB"]
+            cells += [f"{faster:.1f}x", f"1/{smaller:.0f}"]
+            promised = PROMISED.get(megabytes, {})
+            if faster < promised.get(granularity, 0):
+                missed.append(f"{megabytes} MB {granularity}: {faster:.1f}x of stock's speed")
+            if smaller < promised.get("memory", 0):
+                missed.append(f"{megabytes} MB {granularity}: 1/{smaller:.0f} of stock's memory")
+        else:
+            cells += ["", "", "", ""]
+        rows.append("| " + " | ".join(cells) + " |")
+    for path in (src, src.with_name("model.onnx.data")):
+        path.unlink()
+    return rows, missed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 1100, 4330], metavar="MB")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--no-stock", action="store_true", help="leave the stock quantizer out")
+    options = parser.parse_args()
+    machine = cpu()
+    print(f"{machine['cores']} x {machine['model']}, Python {platform.python_version()}")
+    print(
+        "| FP32 | scales | time | peak RSS | of the limit | stock time | stock RSS | faster | RSS |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    missed = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for megabytes in options.sizes:
+            rows, wrong = bench(megabytes, Path(folder), options.repeat, not options.no_stock)
+            print("\n".join(rows), flush=True)
+            missed += wrong
+    for line in missed:
+        print(f"missed: {line}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
