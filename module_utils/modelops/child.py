@@ -201,7 +201,7 @@ class Child:
 
     def _ended(self, do: str) -> ModelOpsError:
         try:
-            code = self._process.wait(timeout=10)
+            code = self._process.wait(timeout=min(10, self._timeout_s))
         except subprocess.TimeoutExpired:
             return self._failure(f"the child closed its output during {do!r}", _advice(do))
         if code >= 0:

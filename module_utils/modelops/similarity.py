@@ -75,9 +75,11 @@ class Similarity:
         }
 
     def _cosine(self) -> float:
+        if self._largest == 0:
+            return 1.0  # equal, without the rounding below
         norms = math.sqrt(self._reference) * math.sqrt(self._candidate)
         if norms == 0:
-            return 1.0 if self._reference == self._candidate else 0.0
+            return 0.0
         return max(-1.0, min(1.0, self._dot / norms))
 
     def _sqnr_db(self) -> float:

@@ -22,7 +22,7 @@ from onnx import TensorProto
 from .errors import ModelOpsError
 from .files import CHUNK
 from .graph import Extent
-from .tensors import F32, Block, Weight, read_exactly
+from .tensors import BLOCK_BYTES, F32, Block, Weight, read_exactly
 
 I8 = npt.NDArray[np.int8]
 Buffer = bytes | memoryview
@@ -166,17 +166,18 @@ class QuantizedWeight:
         Raises:
             ModelOpsError: the weight holds NaN or Inf, or its file shrank.
         """
+        weight = self._weight
         if self._axis == 0:
-            self._scale = np.ones(self._weight.rows, np.float32)
+            self._scale = np.ones(weight.rows, np.float32)
         else:
-            self._scale = self._scales(self._absmax(pool))
-        if not self._transpose:
-            for q in in_order(pool, self._quantize, self._weight.blocks()):
-                yield q.data.cast("B")
-        elif self._weight.rows * self._weight.columns <= TRANSPOSE_IN_MEMORY:
-            yield from self._transposed_in_memory(pool)
-        else:
-            yield from self._transposed_through_file(pool)
+            self._scale = scales(self._absmax(pool), weight.name)
+        if self._transpose:
+            yield from transposed(
+                pool, self._quantize, weight.blocks(), (weight.rows, weight.columns), self._scratch
+            )
+            return
+        for q in in_order(pool, self._quantize, weight.blocks()):
+            yield q.data.cast("B")
 
     def _absmax(self, pool: ThreadPoolExecutor) -> F32:
         """The largest |w| of the whole weight [] or of each column [columns]."""
@@ -195,17 +196,6 @@ class QuantizedWeight:
         np.abs(x, out=x)
         largest: F32 = np.asarray(x.max() if self._axis is None else x.max(axis=0))
         return largest
-
-    def _scales(self, absmax: F32) -> F32:
-        # A maximum passes NaN and Inf on, so the largest values tell of any in the weight.
-        if not np.isfinite(absmax).all():
-            raise ModelOpsError(
-                "the weight holds NaN or Inf",
-                where=f"tensor {self._weight.name!r}",
-                remedy="Export the model again, or name its node in exclude_nodes.",
-            )
-        scale = 2.0 * absmax.astype(np.float64) / 254.0
-        return np.where(scale < TINY, 1.0, scale).astype(np.float32)
 
     def _quantize(self, block: Block) -> I8:
         x = self._weight.read(block)
@@ -230,51 +220,149 @@ class QuantizedWeight:
         else:
             row_blocks = (b for b in self._weight.blocks() if b.row == block.row)
             absmax = np.array([max(float(np.abs(self._weight.read(b)).max()) for b in row_blocks)])
-        scale = self._scales(absmax.astype(np.float32))
+        scale = scales(absmax.astype(np.float32), self._weight.name)
         self._scale[block.row : block.row + block.rows] = scale
         return scale
 
-    def _transposed_in_memory(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
-        result = np.empty((self._weight.columns, self._weight.rows), np.int8)
+
+class BlockQuantizedWeight:
+    """A weight on its way to the 8-bit blocks of MatMulNBits: [N, K / size, size] unsigned.
+
+    Each run of `size` values along K has its own scale, absmax / 127; stored is rint(w / scale)
+    + 128, the zero point that MatMulNBits takes when none is given. K is filled up with zeros.
+
+    Args:
+        weight: the FP32 matrix as stored, [K, N], or [N, K] with `transposed`.
+        size: values in a block, a power of two from 16.
+        scratch: the folder for the scratch file of a large transposition.
+    """
+
+    def __init__(self, weight: Weight, size: int, transposed: bool, scratch: Path | None) -> None:
+        self._weight, self._size, self._scratch = weight, size, scratch
+        self._transposed = transposed
+        k, self._n = (weight.rows, weight.columns)[:: -1 if transposed else 1]
+        self._blocks = -(-k // size)
+        self._scale: F32 = np.ones((self._n, self._blocks), np.float32)
+
+    @property
+    def dims(self) -> tuple[int, int, int]:
+        """The shape of the stored values."""
+        return self._n, self._blocks, self._size
+
+    def scale_bytes(self) -> bytes:
+        """The float32 scales [N, K / size], after `chunks` has run."""
+        return self._scale.tobytes()
+
+    def chunks(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
+        """Yield the stored values in the order of the data file; raises as QuantizedWeight."""
+        weight = self._weight
+        if self._transposed:
+            row_bytes = max(BLOCK_BYTES, 4 * weight.columns)
+            for q in in_order(pool, self._quantize_rows, weight.blocks(row_bytes)):
+                yield q.data.cast("B")
+            return
+        padded = (self._blocks * self._size, weight.columns)
+        aligned = weight.blocks(multiple=self._size)
+        yield from transposed(pool, self._quantize_columns, aligned, padded, self._scratch)
+
+    def _quantize_rows(self, block: Block) -> I8:
+        """[rows of N, K] to [rows, padded K]."""
+        x = np.zeros((block.rows, self._blocks * self._size), np.float32)
+        x[:, : block.columns] = self._weight.read(block)
+        parts = x.reshape(block.rows, self._blocks, self._size)
+        scale = scales(np.abs(parts).max(axis=2), self._weight.name)
+        self._scale[block.row : block.row + block.rows] = scale
+        return _unsigned(parts / scale[:, :, None]).reshape(x.shape)
+
+    def _quantize_columns(self, block: Block) -> I8:
+        """[rows of K, some of N] to [padded rows, the same of N]."""
+        count = -(-block.rows // self._size)
+        x = np.zeros((count * self._size, block.columns), np.float32)
+        x[: block.rows] = self._weight.read(block)
+        parts = x.reshape(count, self._size, block.columns)
+        scale = scales(np.abs(parts).max(axis=1), self._weight.name)
+        first = block.row // self._size
+        columns = slice(block.column, block.column + block.columns)
+        self._scale[columns, first : first + count] = scale.T
+        return _unsigned(parts / scale[:, None, :]).reshape(x.shape)
+
+
+def scales(absmax: F32, name: str) -> F32:
+    """Return the scales for these largest values, as onnxruntime computes them.
+
+    Raises:
+        ModelOpsError: NaN or Inf; a maximum passes them on, so they tell of any in the weight.
+    """
+    if not np.isfinite(absmax).all():
+        raise ModelOpsError(
+            "the weight holds NaN or Inf",
+            where=f"tensor {name!r}",
+            remedy="Export the model again, or name its node in exclude_nodes.",
+        )
+    scale = 2.0 * absmax.astype(np.float64) / 254.0
+    return np.where(scale < TINY, 1.0, scale).astype(np.float32)
+
+
+def _unsigned(x: F32) -> I8:
+    """Round to 8 bits around 128; the bytes are unsigned, the type of the view does not matter."""
+    return (np.rint(x) + np.float32(128)).astype(np.uint8).view(np.int8)
+
+
+def transposed(
+    pool: ThreadPoolExecutor,
+    quantize: Callable[[Block], I8],
+    blocks: Iterable[Block],
+    shape: tuple[int, int],
+    scratch: Path | None,
+) -> Iterator[Buffer]:
+    """Yield the transpose of a quantized matrix in the order of its bytes.
+
+    A large one goes through a scratch file: each block is written transposed, then strips of
+    output rows are gathered. The strips read contiguous pieces of every block, so this costs one
+    more pass over the INT8 bytes and memory for one strip.
+
+    Args:
+        quantize: gives a block's values; it may give more rows than the block has, as padding.
+        blocks: the parts of the matrix.
+        shape: [rows, columns] of the quantized matrix before it is transposed.
+        scratch: the folder of the scratch file; None takes the system's.
+    """
+    rows, columns = shape
+    if rows * columns <= TRANSPOSE_IN_MEMORY:
+        whole = np.empty((columns, rows), np.int8)
 
         def place(block: Block) -> None:
-            columns = slice(block.column, block.column + block.columns)
-            result[columns, block.row : block.row + block.rows] = self._quantize(block).T
+            q = quantize(block)
+            across = slice(block.column, block.column + block.columns)
+            whole[across, block.row : block.row + q.shape[0]] = q.T
 
-        for _ in in_order(pool, place, self._weight.blocks()):
+        for _ in in_order(pool, place, blocks):
             pass
-        yield result.data.cast("B")
+        yield whole.data.cast("B")
+        return
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        tiles: list[tuple[Block, int, int]] = []
 
-    def _transposed_through_file(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
-        """Write each block transposed to a scratch file, then gather strips of output rows.
+        def tile(block: Block) -> tuple[Block, int, bytes]:
+            q = quantize(block)
+            return block, q.shape[0], q.T.tobytes()
 
-        The strips read contiguous pieces of every block, so this costs one more pass over the
-        INT8 bytes and memory for one strip.
-        """
-        rows, columns = self._weight.rows, self._weight.columns
-        with tempfile.TemporaryFile(dir=self._scratch) as scratch:
-            tiles: list[tuple[Block, int]] = []
-
-            def tile(block: Block) -> tuple[Block, bytes]:
-                return block, self._quantize(block).T.tobytes()
-
-            for block, content in in_order(pool, tile, self._weight.blocks()):
-                tiles.append((block, scratch.tell()))
-                scratch.write(content)
-            strip = max(1, TRANSPOSE_IN_MEMORY // (2 * rows))
-            for start in range(0, columns, strip):
-                stop = min(columns, start + strip)
-                result = np.empty((stop - start, rows), np.int8)
-                for block, offset in tiles:
-                    low, high = max(start, block.column), min(stop, block.column + block.columns)
-                    if low >= high:
-                        continue
-                    scratch.seek(offset + (low - block.column) * block.rows)
-                    piece = scratch.read((high - low) * block.rows)
-                    result[low - start : high - start, block.row : block.row + block.rows] = (
-                        np.frombuffer(piece, np.int8).reshape(high - low, block.rows)
-                    )
-                yield result.data.cast("B")
+        for block, height, content in in_order(pool, tile, blocks):
+            tiles.append((block, height, file.tell()))
+            file.write(content)
+        strip = max(1, TRANSPOSE_IN_MEMORY // (2 * rows))
+        for start in range(0, columns, strip):
+            stop = min(columns, start + strip)
+            result = np.empty((stop - start, rows), np.int8)
+            for block, height, offset in tiles:
+                low, high = max(start, block.column), min(stop, block.column + block.columns)
+                if low >= high:
+                    continue
+                file.seek(offset + (low - block.column) * height)
+                piece = np.frombuffer(file.read((high - low) * height), np.int8)
+                across = slice(block.row, block.row + height)
+                result[low - start : high - start, across] = piece.reshape(high - low, height)
+            yield result.data.cast("B")
 
 
 def in_order(

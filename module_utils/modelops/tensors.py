@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -59,22 +59,30 @@ class Block:
 
 
 class Weight:
-    """An FP32 tensor seen as a matrix [rows, columns] that is read block by block.
+    """A floating-point tensor, or a part of it, as a matrix [rows, columns] read block by block.
 
     Args:
-        tensor: the initializer, inline or external.
-        shape: the matrix to see it as; rows times columns is its element count.
+        tensor: the initializer, inline or external, FLOAT, FLOAT16, BFLOAT16 or DOUBLE.
+        shape: the matrix to see it as.
         folder: where the model's external data lies.
         files: the handles to read with.
+        start: the element of the tensor that the matrix begins with.
     """
 
     def __init__(
-        self, tensor: TensorProto, shape: tuple[int, int], folder: Path, files: Files
+        self,
+        tensor: TensorProto,
+        shape: tuple[int, int],
+        folder: Path,
+        files: Files,
+        start: int = 0,
     ) -> None:
         self.name = tensor.name
         self.rows, self.columns = shape
-        assert self.rows * self.columns == element_count(tensor)
+        assert start + self.rows * self.columns <= element_count(tensor)
         self._files = files
+        self._start = start
+        self._type = tensor.data_type
         self._extent: Extent | None = None
         self._inline: F32 | None = None
         if is_external(tensor):
@@ -82,13 +90,16 @@ class Weight:
         else:
             self._inline = numpy_helper.to_array(tensor).astype(np.float32, copy=False).reshape(-1)
 
-    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-        """Yield blocks that cover the weight in the order of its bytes, each contiguous."""
+    def blocks(self, block_bytes: int = BLOCK_BYTES, multiple: int = 1) -> Iterator[Block]:
+        """Yield blocks that cover the weight in the order of its bytes, each contiguous.
+
+        With `multiple`, every block but the last has a multiple of so many rows, and all columns.
+        """
         if self.rows == 0 or self.columns == 0:
             return
         capacity = max(1, block_bytes // 4)
-        if self.columns <= capacity:
-            step = capacity // self.columns
+        if self.columns * multiple <= capacity or multiple > 1:
+            step = max(1, capacity // self.columns // multiple) * multiple
             for row in range(0, self.rows, step):
                 yield Block(row, min(step, self.rows - row), 0, self.columns)
             return
@@ -104,16 +115,35 @@ class Weight:
             ModelOpsError: the file became shorter while it was read.
         """
         count = block.rows * block.columns
-        start = block.row * self.columns + block.column
-        buffer = _thread_buffer(count)
+        start = self._start + block.row * self.columns + block.column
+        buffer = _scratch("values", np.dtype(np.float32), count)
         if self._inline is not None:
             np.copyto(buffer, self._inline[start : start + count])
+        elif self._type == TensorProto.FLOAT:
+            self._read_raw(start, buffer)
         else:
-            assert self._extent is not None
-            handle = self._files.handle(self._extent.path)
-            handle.seek(self._extent.offset + start * 4)
-            read_exactly(handle, buffer.data.cast("B"), self._extent.path)
+            raw = _scratch("raw", _STORED[self._type], count)
+            self._read_raw(start, raw)
+            if self._type == TensorProto.BFLOAT16:
+                # BF16 is the upper half of a float32.
+                np.left_shift(raw, 16, out=buffer.view(np.uint32), dtype=np.uint32)
+            else:
+                np.copyto(buffer, raw, casting="same_kind")
         return buffer.reshape(block.rows, block.columns)
+
+    def _read_raw(self, start: int, into: npt.NDArray[Any]) -> None:
+        assert self._extent is not None
+        handle = self._files.handle(self._extent.path)
+        handle.seek(self._extent.offset + start * into.itemsize)
+        read_exactly(handle, into.data.cast("B"), self._extent.path)
+
+
+# How the types that Weight reads are stored; BF16 has no numpy type.
+_STORED: dict[int, np.dtype[Any]] = {
+    TensorProto.FLOAT16: np.dtype("<f2"),
+    TensorProto.BFLOAT16: np.dtype("<u2"),
+    TensorProto.DOUBLE: np.dtype("<f8"),
+}
 
 
 def read_exactly(handle: BinaryIO, view: memoryview, path: Path) -> None:
@@ -136,9 +166,11 @@ def read_exactly(handle: BinaryIO, view: memoryview, path: Path) -> None:
 _buffers = threading.local()
 
 
-def _thread_buffer(count: int) -> F32:
-    """A float32 scratch of this thread: reusing it saves a page fault for every 4 KiB read."""
-    buffer: F32 | None = getattr(_buffers, "scratch", None)
-    if buffer is None or buffer.size < count:
-        buffer = _buffers.scratch = np.empty(max(count, BLOCK_BYTES // 4), np.float32)
-    return buffer[:count]
+def _scratch(use: str, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+    """A buffer of this thread: reusing it saves a page fault for every 4 KiB read."""
+    buffers: dict[tuple[str, str], npt.NDArray[Any]]
+    buffers = _buffers.__dict__.setdefault("buffers", {})
+    key = (use, dtype.str)
+    if key not in buffers or buffers[key].size < count:
+        buffers[key] = np.empty(max(count, BLOCK_BYTES // 4), dtype)
+    return buffers[key][:count]

@@ -1,0 +1,143 @@
+"""A controller with one builder and one target, both this machine in folders of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import models
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Small models are not faster in INT8: the tests of the way of a run leave speed and memory out.
+FAST = {
+    "sample_megabytes": 3,
+    "sarai_measure_runs": 1,
+    "sarai_measure_samples": 1,
+    "sarai_gate_speedup_min": 0,
+    "sarai_gate_rss_ratio_max": 100,
+}
+
+
+@dataclass
+class Outcome:
+    """What a playbook run said and did."""
+
+    rc: int
+    output: str
+    changed: dict[str, int]
+    events: list[dict[str, Any]] = field(repr=False)
+
+    def changed_tasks(self) -> list[tuple[str, str]]:
+        """The (host, task) pairs that changed, or in check mode would have changed, something."""
+        return [
+            (e["event_data"]["host"], e["event_data"]["task"])
+            for e in self.events
+            if e["event"] == "runner_on_ok" and e["event_data"]["res"].get("changed")
+        ]
+
+    def calls(self) -> int:
+        """How many tasks ran, on all hosts."""
+        return sum(e["event"] == "runner_on_ok" for e in self.events)
+
+
+@dataclass
+class Site:
+    """Folders of a builder and targets, and a way to run the project's playbooks on them."""
+
+    folder: Path
+    targets: int = 1
+
+    @property
+    def builder(self) -> Path:
+        return self.folder / "builder"
+
+    def home(self, number: int = 1) -> Path:
+        return self.folder / f"target{number}"
+
+    def models(self, number: int = 1) -> Path:
+        return self.home(number) / "models" / "onnx"
+
+    def config(self, number: int = 1) -> Path:
+        return self.home(number) / "config" / "sarai.yaml"
+
+    def named_model(self, number: int = 1) -> str:
+        import yaml
+
+        return yaml.safe_load(self.config(number).read_text())["audio_omni"]["model_path"]
+
+    def state(self, number: int = 1) -> dict[str, Any]:
+        return json.loads((self.models(number) / ".releases" / "state.json").read_text())
+
+    def tree(self) -> dict[str, bytes]:
+        return models.tree(self.folder)
+
+    def inventory(self) -> dict[str, Any]:
+        hosts = {
+            f"target{n}": {"sarai_home": str(self.home(n))} for n in range(1, self.targets + 1)
+        }
+        return {
+            "all": {
+                "vars": {
+                    "ansible_connection": "local",
+                    "ansible_python_interpreter": sys.executable,
+                    "sample_enabled": True,
+                    "sarai_service_manager": "none",
+                    "transfer_strategy": "local",
+                },
+                "children": {
+                    "builder": {"hosts": {"builder": {"sarai_builder_dir": str(self.builder)}}},
+                    "targets": {"hosts": hosts},
+                },
+            }
+        }
+
+    def run(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
+        """Run a playbook of the project as a user would, from its folder."""
+        private = self.folder.with_name(f"{self.folder.name}-runner")
+        private.mkdir(exist_ok=True)
+        given = FAST | {"report_dir": str(self.folder / "reports")} | variables
+        environment = {
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ORT_DISABLE_TELEMETRY": "1",
+            "LC_ALL": "C.UTF-8",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        result = ansible_runner.run(
+            private_data_dir=str(private),
+            project_dir=str(ROOT),
+            playbook=playbook,
+            inventory=self.inventory(),
+            extravars=given,
+            cmdline=" ".join(arguments),
+            envvars=environment,
+            quiet=True,
+            rotate_artifacts=1,
+        )
+        events = list(result.events)
+        changed = (result.stats or {}).get("changed", {})
+        return Outcome(result.rc, result.stdout.read(), changed, events)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return Site(folder)
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site after one good run, to copy from."""
+    folder = tmp_path_factory.mktemp("released") / "site"
+    folder.mkdir()
+    outcome = Site(folder).run("quantize.yml")
+    assert outcome.rc == 0, outcome.output
+    return folder

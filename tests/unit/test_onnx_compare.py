@@ -1,0 +1,139 @@
+"""onnx_compare and onnx_benchmark: what is measured, recorded, recalled and judged."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import ansible.module_utils
+import models
+import numpy as np
+import pytest
+from onnx import TensorProto as Tp
+from onnx import helper
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The folder for temporary files, which every test must leave empty."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A matrix product, and the same with slightly different weights."""
+    weight = models.random_weight(64, 32)
+    other = weight + np.float32(0.01) * models.random_weight(64, 32, seed=1)
+    paths = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    for path, values in zip(paths, (weight, other), strict=True):
+        models.matmul(path, 64, 32, values)
+    return paths
+
+
+def unary(path: Path, op: str) -> Path:
+    shape = (Tp.FLOAT, [8])
+    node = helper.make_node(op, ["x"], ["y"])
+    return models.save(path, [node], {}, {"x": shape}, {"y": shape}, external=False)
+
+
+@pytest.fixture
+def onnx_compare(monkeypatch) -> ModuleType:
+    """library/onnx_compare.py, importing the package by the name that it has under Ansible."""
+    paths = [*ansible.module_utils.__path__, str(ROOT / "module_utils")]
+    monkeypatch.setattr(ansible.module_utils, "__path__", paths)
+    spec = importlib.util.spec_from_file_location("oc", ROOT / "library" / "onnx_compare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def options_of(module: ModuleType, pair, work: Path, **options) -> dict:
+    defaults = {name: spec.get("default") for name, spec in module.ARGUMENT_SPEC.items()}
+    paths = {"reference": str(pair[0]), "candidate": str(pair[1]), "work_dir": str(work)}
+    return {**defaults, **paths, "samples": 1, "runs": 2, "remeasure_limit": 0, **options}
+
+
+def test_a_record_spares_the_next_measurement(onnx_compare, pair, work, tmp_path):
+    record = tmp_path / "verdict.json"
+    close = {"name": "cosine_min", "op": ">", "threshold": 0.98}
+    options = options_of(
+        onnx_compare, pair, work, record=str(record), key={"a": "1"}, gates=[close]
+    )
+
+    foreseen = onnx_compare.run(options, True)
+    assert (foreseen["changed"], foreseen["measured"]) == (True, False)
+    assert foreseen["verdict"] == "inconclusive"
+    assert not record.exists()
+
+    first = onnx_compare.run(options, False)
+    assert (first["changed"], first["measured"], first["verdict"]) == (True, True, "pass")
+    bytes_kept = record.read_bytes()
+    for check_mode in (False, True):
+        again = onnx_compare.run(options, check_mode)
+        assert again == {**first, "changed": False, "measured": False}
+    strict = {**options, "gates": [{**close, "threshold": 1.0}]}
+    assert onnx_compare.run(strict, False)["verdict"] == "fail"
+    assert record.read_bytes() == bytes_kept
+
+    for other in ({"key": {"a": "2"}}, {"seed": 1}, {"threads": 1}, {"remeasure": True}):
+        assert onnx_compare.run({**options, **other}, False)["measured"], other
+    record.write_text("{")
+    renewed = onnx_compare.run(options, False)
+    assert renewed["changed"]
+    assert "not a usable record" in renewed["notes"][0]
+
+
+def test_values_that_are_not_finite_fail_and_survive_json(onnx_compare, tmp_path, work):
+    both = [unary(tmp_path / f"{op}.onnx", op) for op in ("Neg", "Log")]
+    gates = [{"name": "mse", "op": "<", "threshold": 1.0}]
+    result = onnx_compare.run(options_of(onnx_compare, both, work, gates=gates), False)
+    assert (result["verdict"], result["mse"], result["changed"]) == ("fail", "nan", False)
+    assert not result["candidate"]["finite"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_bad_options_are_refused_before_anything_runs(onnx_compare, pair, work, tmp_path):
+    paths = {"reference": tmp_path / "none", "candidate": tmp_path / "none"}
+    for bad in ({"gates": [{"name": "mse"}]}, {"record": str(tmp_path / "r.json"), "key": {}}):
+        with pytest.raises(Exception, match=r"malformed|needs a key"):
+            onnx_compare.run({**options_of(onnx_compare, pair, work, **bad), **paths}, False)
+
+
+def through_ansible(module: str, options: dict) -> dict:
+    command = [
+        *(sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", module),
+        *("-a", json.dumps(options), "-e", f"ansible_python_interpreter={sys.executable}"),
+    ]
+    environment = {
+        **os.environ,
+        "ANSIBLE_LIBRARY": str(ROOT / "library"),
+        "ANSIBLE_MODULE_UTILS": str(ROOT / "module_utils"),
+        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "json",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    play = json.loads(done.stdout[done.stdout.index("{") :])["plays"][0]
+    return play["tasks"][0]["hosts"]["localhost"]
+
+
+def test_both_modules_through_ansible(pair, work):
+    common = {"runs": 2, "work_dir": str(work), "shapes": {"x": [4, 64]}}
+    measured = through_ansible("onnx_benchmark", {"path": str(pair[0]), **common})
+    assert len(measured["samples"]) == 2
+    assert not measured["changed"]
+    gate = {"name": "cosine_min", "op": ">", "threshold": 0.9}
+    paths = {"reference": str(pair[0]), "candidate": str(pair[1])}
+    judged = through_ansible("onnx_compare", {**paths, **common, "samples": 1, "gates": [gate]})
+    assert judged["verdict"] == "pass"
+    assert judged["judged"][0]["figure"] == judged["cosine_min"]
