@@ -11,8 +11,11 @@ description:
   - Reads the model I(src) block by block and writes the INT8 pair I(dest) and I(dest).data.
     Memory stays under about 100 MB whatever the model's size.
   - Weights become signed 8-bit, symmetric, with the very bytes that C(quantize_dynamic) of
-    onnxruntime gives for the same granularity. Every node that keeps FP32 is returned with its
-    reason.
+    onnxruntime gives for the same granularity.
+  - Each node gets the form that pays. Large matrices are multiplied in INT8 (C(dynamic_int8)),
+    embeddings are gathered as INT8 rows (C(rows_int8)), other weights are stored as INT8 and
+    unpacked once at load (C(weight_int8)), so that they only take less disk. Every node with a
+    weight is returned in the manifest with its form and the reason.
   - Nothing is believed from an earlier run. An existing pair is left alone only when streaming
     the source again gives its very bytes; a pair of another source is replaced whole.
   - The new files are written beside their names, made durable and renamed. Under the final names
@@ -41,8 +44,8 @@ options:
     description: The operators to quantize.
     type: list
     elements: str
-    choices: [MatMul, Gemm, Gather]
-    default: [MatMul, Gemm, Gather]
+    choices: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
+    default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
   exclude_nodes:
     description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names.
     type: list
@@ -135,6 +138,9 @@ from ansible.module_utils.modelops.entry import run_guarded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OPERATORS = [
+    "MatMul", "Gemm", "Gather", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention",
+]  # fmt: skip
 ARGUMENT_SPEC: dict[str, Any] = {
     "src": {"type": "path", "required": True},
     "dest": {"type": "path", "required": True},
@@ -144,12 +150,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "choices": ["per_channel", "per_tensor"],
         "default": "per_channel",
     },
-    "op_types": {
-        "type": "list",
-        "elements": "str",
-        "choices": ["MatMul", "Gemm", "Gather"],
-        "default": ["MatMul", "Gemm", "Gather"],
-    },
+    "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
     "exclude_nodes": {"type": "list", "elements": "str", "default": []},
     "threads": {"type": "int", "default": 2},
     "force": {"type": "bool", "default": False},

@@ -31,7 +31,10 @@ def save(
     external: bool = True,
     opset: int = 17,
 ) -> Path:
-    """Write a model, its weights in `NAME.onnx.data` unless `external` is false."""
+    """Write a model, its weights in `NAME.onnx.data` unless `external` is false.
+
+    An output whose shape is None gets the inferred one, or three unknown dimensions.
+    """
     graph = helper.make_graph(
         nodes,
         "g",
@@ -39,7 +42,16 @@ def save(
         [helper.make_tensor_value_info(name, *spec) for name, spec in outputs.items()],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    domains = {"": opset, **{node.domain: 1 for node in nodes if node.domain}}
+    opsets = [helper.make_opsetid(*pair) for pair in domains.items()]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.output
+    for output, found in zip(model.graph.output, inferred, strict=True):
+        if found.type.tensor_type.HasField("shape"):
+            output.CopyFrom(found)
+        elif outputs[output.name][1] is None:
+            kind = outputs[output.name][0]
+            output.CopyFrom(helper.make_tensor_value_info(output.name, kind, ["a", "b", "c"]))
     onnx.save_model(
         model,
         path,

@@ -1,39 +1,80 @@
-"""The INT8 forms that a node can take: the nodes that stand for it and the tensors they read."""
+"""The forms that a node can take: the nodes that stand for it and the tensors they read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from .stream import Layout, QuantizedWeight, Segment, constant
+from .constants import Constant, attribute
+from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, constant
 from .tensors import Files, Weight
 
-DYNAMIC, ROWS, FP32 = "dynamic_int8", "int8_rows", "fp32"
+DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = (
+    "dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32",
+)  # fmt: skip
+# Values of a block along K: 64 keeps the scales at 1/16 of the INT8 bytes' FP32 (26.6 % in all).
+BLOCK_SIZE = 64
+# MatMulNBits: 1 keeps the activations in FP32, 4 would quantize them too.
+ACCURACY_LEVEL = 1
+# A scale for each element of the last dimension, within each matrix of a stack of matrices.
+LAST = -1
 
 
-@dataclass(frozen=True)
-class Constant:
-    """An initializer that no graph input can override, under a key that is unique in the model."""
+class Names:
+    """Gives names that nothing in a model has yet."""
 
-    key: str
-    tensor: TensorProto
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+
+    def fresh(self, wanted: str) -> str:
+        name, count = wanted, 1
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
 
 
-def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """Return the value of a node's attribute."""
-    for candidate in node.attribute:
-        if candidate.name == name:
-            return helper.get_attribute_value(candidate)
-    return default
+class Chain:
+    """Nodes that together stand for one node, each reading what earlier ones gave."""
+
+    def __init__(self, base: str, names: Names) -> None:
+        self.nodes: list[NodeProto] = []
+        self._base, self._names = base, names
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one output and return the output's name."""
+        return self.add_many(op, inputs, 1, **attributes)[0]
+
+    def add_many(self, op: str, inputs: Iterable[str], count: int, **attributes: Any) -> list[str]:
+        """Append a node with `count` outputs and return their names."""
+        name = self._names.fresh(f"{self._base}_{op}")
+        outputs = [self._names.fresh(f"{name}_output") for _ in range(count)]
+        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=name, **attributes))
+        return outputs
+
+    def ending_in(self, output: str) -> list[NodeProto]:
+        """Let the last node give `output`, and return the nodes."""
+        self.nodes[-1].output[0] = output
+        return self.nodes
+
+
+class GraphState:
+    """What the nodes of one graph share: values that were made once already, by what they hold."""
+
+    def __init__(self) -> None:
+        self.quantized: dict[str, list[str]] = {}  # activation: INT8 value, scale, zero point
+        self.casts: dict[str, str] = {}  # value: the same in FP32
+        self.unpacked: dict[tuple[str, ...], str] = {}  # weight and layout: its value
 
 
 class Emitter:
-    """Makes the nodes of the forms and lays out their tensors, one INT8 copy a weight.
+    """Makes the nodes of the forms and lays out their tensors, one copy a weight and layout.
 
     Args:
         layout: the data file to be.
@@ -41,7 +82,7 @@ class Emitter:
         folder: where the model's external data lies.
         files: handles to read the weights with.
         scratch: folder for scratch files; None takes the system's.
-        per_channel: a scale for each output channel, or one for the tensor.
+        per_channel: a scale for each output channel of a dynamic matrix, or one.
     """
 
     def __init__(
@@ -54,130 +95,238 @@ class Emitter:
         per_channel: bool,
     ) -> None:
         self.tensors: list[TensorProto] = []  # initializers for the outermost graph, in file order
-        self._layout, self._names = layout, names
+        self._layout, self._names = layout, Names(names)
         self._folder, self._files, self._scratch = folder, files, scratch
         self._per_channel = per_channel
-        self._weights: dict[tuple[str, str], tuple[str, QuantizedWeight]] = {}
-        self._scales: dict[tuple[str, float], str] = {}
+        self._placed: dict[tuple[Any, ...], str] = {}
+        self._weights: dict[str, list[QuantizedWeight]] = {}
 
-    def dynamic(
-        self, node: NodeProto, weight: Constant, activations: dict[str, tuple[str, ...]]
-    ) -> Iterator[NodeProto]:
+    def dynamic(self, node: NodeProto, weight: Constant, state: GraphState) -> list[NodeProto]:
         """MatMul or Gemm as quantize_dynamic writes them; onnxruntime fuses these nodes at load.
 
-        Args:
-            node: the node; its second input is `weight`, of two dimensions.
-            activations: the quantized activations of this graph so far, which nodes share.
+        The node's second input is `weight`, of two dimensions.
         """
-        base, x, y = node.name or node.output[0], node.input[0], node.output[0]
-        bias = node.input[2] if len(node.input) > 2 else ""
-        if attribute(node, "transA", 0):
-            (transposed,) = self._fresh(x, "transposed")
-            yield self._node("Transpose", base, [x], [transposed], perm=[1, 0])
-            x = transposed
-        if x not in activations:
-            activations[x] = self._fresh(x, "quantized", "scale", "zero_point")
-            yield self._node("DynamicQuantizeLinear", x, [x], activations[x])
-        x_quantized, x_scale, x_zero = activations[x]
-        w_quantized, w_scale, w_zero = self._matrix(
-            weight, bool(attribute(node, "transB", 0)), float(attribute(node, "alpha", 1.0))
-        )
-        scales, integer, cast = self._fresh(y, "scales", "integer", "cast")
-        product = self._fresh(y, "product")[0] if bias else y
-        yield self._node("Mul", base, [x_scale, w_scale], [scales])
-        yield self._node(
-            "MatMulInteger", base, [x_quantized, w_quantized, x_zero, w_zero], [integer]
-        )
-        yield self._node("Cast", base, [integer], [cast], to=TensorProto.FLOAT)
-        yield self._node("Mul", base, [cast, scales], [product])
-        if not bias:
-            return
-        beta = float(attribute(node, "beta", 1.0))
-        if beta != 1.0:
-            factor, scaled = self._fresh(y, "beta", "bias")
-            self.tensors.append(numpy_helper.from_array(np.array(beta, np.float32), factor))
-            yield self._node("Mul", base, [bias, factor], [scaled])
-            bias = scaled
-        yield self._node("Add", base, [product, bias], [y])
+        chain = self._chain(node)
+        x = self._activation(chain, node, weight, state)
+        if x not in state.quantized:
+            state.quantized[x] = chain.add_many("DynamicQuantizeLinear", [x], 3)
+        x_value, x_scale, x_zero = state.quantized[x]
+        w_value, w_scale, w_zero = self._matrix(node, weight)
+        scales = chain.add("Mul", x_scale, w_scale)
+        integer = chain.add("MatMulInteger", x_value, w_value, x_zero, w_zero)
+        product = chain.add("Mul", chain.add("Cast", integer, to=TensorProto.FLOAT), scales)
+        return self._finish(chain, node, weight, state, product)
 
-    def gather_rows(self, node: NodeProto, weight: Constant) -> Iterator[NodeProto]:
-        """Gather INT8 rows and their scales, then multiply: only the rows in use become FP32."""
-        indices, y = node.input[1], node.output[0]
-        base = node.name or y
-        rows, columns = weight.tensor.dims
-        name, quantized = self._int8(weight, "rows", (rows, columns), 0, False)
-        scale = self._scale(name, quantized, (rows, 1), 1.0)
-        row_values, row_scales, cast = self._fresh(y, "quantized", "scale", "cast")
-        yield self._node("Gather", base, [name, indices], [row_values], axis=0)
-        yield self._node("Gather", base, [scale, indices], [row_scales], axis=0)
-        yield self._node("Cast", base, [row_values], [cast], to=TensorProto.FLOAT)
-        yield self._node("Mul", base, [cast, row_scales], [y])
+    def blockwise(self, node: NodeProto, weight: Constant, state: GraphState) -> list[NodeProto]:
+        """MatMul or Gemm as MatMulNBits with 8 bits; `weight` as for `dynamic`."""
+        chain = self._chain(node)
+        x = self._activation(chain, node, weight, state)
+        value, scale, n, k = self._blocks(node, weight)
+        product = chain.add(
+            "MatMulNBits", x, value, scale, domain="com.microsoft",
+            K=k, N=n, bits=8, block_size=BLOCK_SIZE, accuracy_level=ACCURACY_LEVEL,
+        )  # fmt: skip
+        if (alpha := _factor(node, "alpha")) != 1.0:
+            product = chain.add("Mul", product, self._number(alpha))
+        return self._finish(chain, node, weight, state, product)
 
-    def _matrix(self, weight: Constant, transposed: bool, alpha: float) -> tuple[str, str, str]:
+    def gather_rows(self, node: NodeProto, weight: Constant) -> list[NodeProto]:
+        """Gather INT8 rows and their scales, then multiply: only the rows in use are unpacked."""
+        chain = self._chain(node)
+        value, scale = self._stack(weight, 1)
+        rows, scales = (chain.add("Gather", part, node.input[1], axis=0) for part in (value, scale))
+        self._unpack(chain, weight, rows, scales)
+        return chain.ending_in(node.output[0])
+
+    def weight_only(
+        self, node: NodeProto, weights: Iterable[tuple[int, Constant, int]], state: GraphState
+    ) -> list[NodeProto]:
+        """Store weights as INT8 and multiply them back, which onnxruntime does once, at load.
+
+        A default session folds Cast and Mul of constants; DequantizeLinear it does not fold, and
+        that ran at 0.3 to 0.9 of FP32's speed.
+
+        Args:
+            weights: input index, weight, and how many leading dimensions have a scale for each of
+                their elements, or LAST.
+        """
+        changed = NodeProto()
+        changed.CopyFrom(node)
+        nodes = []
+        for index, weight, leading in weights:
+            key = (weight.key, str(weight.dims), str(weight.transposed))
+            if key not in state.unpacked:
+                chain = Chain(weight.tensor.name, self._names)
+                value = self._unpack(chain, weight, *self._stack(weight, leading))
+                if weight.transposed:
+                    value = chain.add("Transpose", value, perm=[1, 0])
+                state.unpacked[key] = value
+                nodes += chain.nodes
+            changed.input[index] = state.unpacked[key]
+        return [*nodes, changed]
+
+    def _chain(self, node: NodeProto) -> Chain:
+        return Chain(node.name or node.output[0], self._names)
+
+    def _activation(
+        self, chain: Chain, node: NodeProto, weight: Constant, state: GraphState
+    ) -> str:
+        """The first operand in FP32, [M, K]."""
+        x = self._as_fp32(chain, node.input[0], weight, state)
+        return chain.add("Transpose", x, perm=[1, 0]) if attribute(node, "transA", 0) else x
+
+    def _as_fp32(self, chain: Chain, name: str, weight: Constant, state: GraphState) -> str:
+        """Cast where the model works in half precision: the quantized operators take FP32."""
+        if weight.tensor.data_type == TensorProto.FLOAT:
+            return name
+        if name not in state.casts:
+            state.casts[name] = chain.add("Cast", name, to=TensorProto.FLOAT)
+        return state.casts[name]
+
+    def _finish(
+        self, chain: Chain, node: NodeProto, weight: Constant, state: GraphState, product: str
+    ) -> list[NodeProto]:
+        """Add Gemm's bias, and give the result the node's type and name."""
+        if len(node.input) > 2 and node.input[2]:
+            bias = self._as_fp32(chain, node.input[2], weight, state)
+            if (beta := _factor(node, "beta")) != 1.0:
+                bias = chain.add("Mul", bias, self._number(beta))
+            product = chain.add("Add", product, bias)
+        if weight.tensor.data_type != TensorProto.FLOAT:
+            chain.add("Cast", product, to=weight.tensor.data_type)
+        return chain.ending_in(node.output[0])
+
+    def _unpack(self, chain: Chain, weight: Constant, value: str, scale: str) -> str:
+        product = chain.add("Mul", chain.add("Cast", value, to=TensorProto.FLOAT), scale)
+        if weight.tensor.data_type != TensorProto.FLOAT:
+            product = chain.add("Cast", product, to=weight.tensor.data_type)
+        return product
+
+    def _matrix(self, node: NodeProto, weight: Constant) -> tuple[str, str, str]:
         """INT8 [K, N] with the scales and zero points of its N output channels."""
-        rows, columns = weight.tensor.dims
-        channels = rows if transposed else columns
-        axis = None
-        if self._per_channel:
-            axis = 0 if transposed else 1
+        turn = _stored_as_n_k(node, weight)
+        channels = weight.dims[0 if turn else 1]
+        axis = (0 if turn else 1) if self._per_channel else None
         dims = (channels,) if self._per_channel else ()
-        kind = "transposed" if transposed else "matrix"
-        name, quantized = self._int8(weight, kind, (rows, columns), axis, transposed)
-        scale = self._scale(name, quantized, dims, alpha)
-        zero = f"{name}_zero_point"
-        if zero not in self._names:
-            self._names.add(zero)
-            length = channels if self._per_channel else 1
-            self._place(
-                Segment(zero, TensorProto.INT8, dims, length, constant(lambda: bytes(length)))
+
+        def make() -> list[QuantizedWeight]:
+            source = self._source(weight, (weight.dims[0], weight.dims[1]))
+            return [QuantizedWeight(source, axis, turn, self._scratch)]
+
+        shape = weight.dims[::-1] if turn else weight.dims
+        value = self._int8(weight, ("matrix", weight.dims, turn), shape, make)
+        zeros = bytes(math.prod(dims))
+        zero = self._once(
+            ("zero point", value),
+            lambda: Segment(
+                f"{value}_zero_point", TensorProto.INT8, dims, len(zeros), constant(lambda: zeros)
+            ),
+        )
+        return value, self._scale(value, dims, _factor(node, "alpha")), zero
+
+    def _stack(self, weight: Constant, leading: int) -> tuple[str, str]:
+        """INT8 in the weight's own shape, and scales that multiply it back by broadcasting."""
+        dims = weight.dims
+        if leading == LAST:
+            rows, columns = dims[-2], dims[-1]
+            stack, axis, scale_dims = math.prod(dims[:-2]), 1, (*dims[:-2], 1, columns)
+        else:
+            rows, columns = math.prod(dims[:leading]), math.prod(dims[leading:])
+            stack, axis, scale_dims = 1, 0, (*dims[:leading], *(1 for _ in dims[leading:]))
+
+        def make() -> list[QuantizedWeight]:
+            size = rows * columns
+            parts = (self._source(weight, (rows, columns), i * size) for i in range(stack))
+            return [QuantizedWeight(part, axis, False, self._scratch) for part in parts]
+
+        value = self._int8(weight, ("stack", dims, leading), dims, make)
+        return value, self._scale(value, scale_dims, 1.0)
+
+    def _blocks(self, node: NodeProto, weight: Constant) -> tuple[str, str, int, int]:
+        """The blocks of MatMulNBits with their scales, N and K."""
+        turn = _stored_as_n_k(node, weight)
+        k, n = weight.dims[::-1] if turn else weight.dims
+        key = (weight.key, "blocks", weight.dims, turn)
+        if (*key, "value") not in self._placed:
+            source = self._source(weight, (weight.dims[0], weight.dims[1]))
+            blocks = BlockQuantizedWeight(source, BLOCK_SIZE, turn, self._scratch)
+            dims, name = blocks.dims, weight.tensor.name
+            self._once(
+                (*key, "value"),
+                lambda: Segment(
+                    f"{name}_blocks", TensorProto.UINT8, dims, math.prod(dims), blocks.chunks
+                ),
             )
-        return name, scale, zero
+            count = dims[0] * dims[1]
+            self._once(
+                (*key, "scale"),
+                lambda: Segment(
+                    f"{name}_blocks_scale", TensorProto.FLOAT, (count,), 4 * count,
+                    constant(blocks.scale_bytes),
+                ),
+            )  # fmt: skip
+        return self._placed[(*key, "value")], self._placed[(*key, "scale")], n, k
+
+    def _source(self, weight: Constant, shape: tuple[int, int], start: int = 0) -> Weight:
+        return Weight(weight.tensor, shape, self._folder, self._files, start)
 
     def _int8(
-        self, weight: Constant, kind: str, shape: tuple[int, int], axis: int | None, transpose: bool
-    ) -> tuple[str, QuantizedWeight]:
-        """Lay out a weight's INT8 values once for all nodes that use them in the same way."""
-        key = (weight.key, kind)
-        if key not in self._weights:
-            tensor = weight.tensor
-            (name,) = self._fresh(tensor.name, "quantized")
-            source = Weight(tensor, shape, self._folder, self._files)
-            quantized = QuantizedWeight(source, axis, transpose, self._scratch)
-            dims = (shape[1], shape[0]) if transpose else tuple(tensor.dims)
-            length = shape[0] * shape[1]
-            self._place(Segment(name, TensorProto.INT8, dims, length, quantized.chunks))
-            self._weights[key] = name, quantized
-        return self._weights[key]
-
-    def _scale(
-        self, name: str, quantized: QuantizedWeight, dims: tuple[int, ...], factor: float
+        self,
+        weight: Constant,
+        layout: tuple[Any, ...],
+        dims: tuple[int, ...],
+        make: Callable[[], list[QuantizedWeight]],
     ) -> str:
+        """Lay out a weight's INT8 values once for all nodes that use them in the same way."""
+        key = (weight.key, *layout)
+        if key not in self._placed:
+            parts = make()
+            name = self._once(
+                key,
+                lambda: Segment(
+                    f"{weight.tensor.name}_quantized", TensorProto.INT8, dims, math.prod(dims),
+                    lambda pool: (chunk for part in parts for chunk in part.chunks(pool)),
+                ),
+            )  # fmt: skip
+            self._weights[name] = parts
+        return self._placed[key]
+
+    def _scale(self, value: str, dims: tuple[int, ...], factor: float) -> str:
         """Lay out the scales of an INT8 weight, behind it: they are known when it was read."""
-        if (name, factor) not in self._scales:
-            (scale,) = self._fresh(name.removesuffix("_quantized"), "scale")
-            length = 4 * int(np.prod(dims, dtype=np.int64))
-            content = constant(lambda: quantized.scale_bytes(factor))
-            self._place(Segment(scale, TensorProto.FLOAT, dims, length, content))
-            self._scales[name, factor] = scale
-        return self._scales[name, factor]
+        parts = self._weights[value]
+        return self._once(
+            ("scale", value, factor),
+            lambda: Segment(
+                f"{value.removesuffix('_quantized')}_scale", TensorProto.FLOAT, dims,
+                4 * math.prod(dims),
+                constant(lambda: b"".join(part.scale_bytes(factor) for part in parts)),
+            ),
+        )  # fmt: skip
 
-    def _place(self, segment: Segment) -> None:
-        self.tensors.append(self._layout.add(segment))
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Segment]) -> str:
+        """Place the segment of a key at its first use, and return its tensor's name."""
+        if key not in self._placed:
+            segment = make()
+            name = self._names.fresh(segment.name)
+            self.tensors.append(self._layout.add(segment._replace(name=name)))
+            self._placed[key] = name
+        return self._placed[key]
 
-    def _node(
-        self, op: str, base: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: Any
-    ) -> NodeProto:
-        (name,) = self._fresh(base, op)
-        return helper.make_node(op, list(inputs), list(outputs), name=name, **attributes)
+    def _number(self, value: float) -> str:
+        """A scalar constant; it is small and stays in the graph."""
+        key = ("number", value)
+        if key not in self._placed:
+            name = self._placed[key] = self._names.fresh(f"number_{value}")
+            self.tensors.append(numpy_helper.from_array(np.array(value, np.float32), name))
+        return self._placed[key]
 
-    def _fresh(self, base: str, *parts: str) -> tuple[str, ...]:
-        """Return names that nothing in the model has yet."""
-        names = []
-        for part in parts:
-            name, count = f"{base}_{part}", 1
-            while name in self._names:
-                count += 1
-                name = f"{base}_{part}_{count}"
-            self._names.add(name)
-            names.append(name)
-        return tuple(names)
+
+def _stored_as_n_k(node: NodeProto, weight: Constant) -> bool:
+    """Tell whether the weight's bytes are those of [N, K], so that [K, N] is their transpose."""
+    return bool(attribute(node, "transB", 0)) != weight.transposed
+
+
+def _factor(node: NodeProto, name: str) -> float:
+    value = attribute(node, name, 1.0)
+    assert isinstance(value, float)
+    return value

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from .constants import Constant, attribute, follow, initializers
 from .errors import ModelOpsError
-from .forms import DYNAMIC, FP32, ROWS, Constant, Emitter, attribute
-from .graph import all_graphs, element_count, is_external, locate, subgraphs
-from .stream import Layout, Segment, constant, copied
+from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
+from .graph import all_graphs, is_external, locate, subgraphs
+from .stream import Layout, Segment, constant, copied, require_finite
 from .tensors import Files
 
-# The inputs of each operator that can be weights: a reader expects to see each such node
-# quantized, or to be told why it is not.
-WEIGHT_INPUTS = {
-    "MatMul": (1, 0), "Gemm": (1,), "Gather": (0,), "Conv": (1,), "ConvTranspose": (1,),
-    "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2), "Attention": (1,),
+# Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
+# that have a scale for each of their elements (forms.LAST: the last dimension has). Those are the
+# output channels, but for ConvTranspose, whose weight begins with the input channels.
+WEIGHTS: dict[str, dict[int, int]] = {
+    "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST}, "Gather": {0: 1}, "Conv": {1: 1},
+    "ConvTranspose": {1: 1}, "LSTM": {1: 2, 2: 2}, "GRU": {1: 2, 2: 2}, "RNN": {1: 2, 2: 2},
+    "Attention": {1: LAST},
 }  # fmt: skip
-QUANTIZABLE = ("MatMul", "Gemm", "Gather")
+QUANTIZABLE = tuple(WEIGHTS)
+# The rule on shapes. A matrix is multiplied in INT8 from this size on, below it is stored as INT8
+# and multiplied in FP32: quantizing the activation costs more than it saves. Measured with
+# tests/bench/forms.py: INT8 wins at every number of rows from 384 x 384 on; 512 x 512 leaves room.
+DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
+# Below this a weight stays FP32: its scales and names would take what INT8 saves.
+SMALLEST_ELEMENTS = 1024
 # Kept initializers up to this many bytes stay in the graph file, where shape inference sees them.
 INLINE_BYTES = 1024
 # A node of any other operator is listed when it holds a matrix of at least this many elements.
 LISTED_ELEMENTS = 256
+
+EXCLUDED = "exclude_nodes names it"
 
 
 @dataclass(frozen=True)
@@ -35,15 +47,18 @@ class Recipe:
 
     Attributes:
         weight_type: `qint8`, symmetric signed 8-bit.
-        granularity: `per_channel` (a scale for each output channel) or `per_tensor`.
+        granularity: `per_channel` (a scale for each output channel) or `per_tensor`, of the
+            matrices that are multiplied in INT8.
         op_types: the operators to quantize.
         exclude_nodes: names of nodes to keep in FP32; `*` and `?` match as in file names.
+        forms: the form of single nodes by name, instead of the rule's.
     """
 
     weight_type: str = "qint8"
     granularity: str = "per_channel"
     op_types: tuple[str, ...] = QUANTIZABLE
     exclude_nodes: tuple[str, ...] = ()
+    forms: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -51,12 +66,13 @@ class Recipe:
             "granularity": self.granularity,
             "op_types": sorted(self.op_types),
             "exclude_nodes": sorted(self.exclude_nodes),
+            "forms": dict(self.forms),
         }
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The form of one node and why; `weight` names the initializer that it is about."""
+    """The form of one node and why; `weight` names the tensor that it is about."""
 
     node: str
     op: str
@@ -82,7 +98,7 @@ class Plan:
         graph_bytes: the graph file, equal for equal input.
 
     Raises:
-        ModelOpsError: the model's opset has no dynamic quantization.
+        ModelOpsError: the model's opset is too old.
     """
 
     def __init__(
@@ -94,8 +110,9 @@ class Plan:
         files: Files,
         scratch: Path | None,
     ) -> None:
-        _require_opset(model)
+        self._opset = _opset(model)
         self.layout = Layout(location)
+        self._checked: set[str] = set()
         self.decisions: list[Decision] = []
         self._folder, self._recipe = folder, recipe
         self._emitter = Emitter(
@@ -105,79 +122,91 @@ class Plan:
         self._rewrite(model.graph, {}, "")
         self._keep_rest(model)
         model.graph.initializer.extend(self._emitter.tensors)
+        if any(d.form == BLOCKWISE for d in self.decisions):
+            _require_domain(model, "com.microsoft", 1)
         model.producer_name, model.producer_version = "modelops", ""
         self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
 
-    def _rewrite(self, graph: GraphProto, outer: dict[str, Constant], scope: str) -> None:
+    def _rewrite(self, graph: GraphProto, outer: Mapping[str, Constant], scope: str) -> None:
         """Rewrite a graph and those nested in it; `outer` are the constants seen from outside."""
-        overridable = {value.name for value in graph.input}
-        constants = outer | {
-            tensor.name: Constant(f"{scope}/{tensor.name}", tensor)
-            for tensor in graph.initializer
-            if tensor.name not in overridable
-        }
-        activations: dict[str, tuple[str, ...]] = {}
+        constants = {**outer, **initializers(graph, scope)}
+        state = GraphState()
         nodes: list[NodeProto] = []
         for index, node in enumerate(graph.node):
             for branch, inner in enumerate(subgraphs(node)):
                 self._rewrite(inner, constants, f"{scope}/{index}.{branch}")
-            nodes.extend(self._rewrite_node(node, constants, activations))
+            shown = follow(node, constants, scope)
+            if shown is not None:
+                constants[node.output[0]] = shown
+                nodes.append(node)
+            else:
+                nodes.extend(self._rewrite_node(node, constants, state))
+        kept = _without_dead_constants(nodes, graph)
         del graph.node[:]
-        graph.node.extend(nodes)
+        graph.node.extend(kept)
 
     def _rewrite_node(
-        self,
-        node: NodeProto,
-        constants: dict[str, Constant],
-        activations: dict[str, tuple[str, ...]],
-    ) -> Iterator[NodeProto]:
-        weight = _weight_of(node, constants)
-        if weight is None and node.op_type not in WEIGHT_INPUTS:
-            yield node
-            return
-        form, reason = self._decide(node, weight)
+        self, node: NodeProto, constants: Mapping[str, Constant], state: GraphState
+    ) -> list[NodeProto]:
+        held = _weights_of(node, constants)
+        if not held and node.op_type not in WEIGHTS:
+            return [node]
+        form, reason = self._decide(node, held)
         name = node.name or next(iter(node.output), "")
-        held = weight.tensor.name if weight else ""
-        self.decisions.append(Decision(name, node.op_type, form, reason, held))
-        if form == DYNAMIC and weight:
-            yield from self._emitter.dynamic(node, weight, activations)
-        elif form == ROWS and weight:
-            yield from self._emitter.gather_rows(node, weight)
-        else:
-            yield node
+        weights = ", ".join(weight.tensor.name for _, weight in held)
+        self.decisions.append(Decision(name, node.op_type, form, reason, weights))
+        if reason != EXCLUDED:
+            self._checked.update(weight.tensor.name for _, weight in held)
+        if form == DYNAMIC:
+            return self._emitter.dynamic(node, held[0][1], state)
+        if form == BLOCKWISE:
+            return self._emitter.blockwise(node, held[0][1], state)
+        if form == ROWS:
+            return self._emitter.gather_rows(node, held[0][1])
+        if form == WEIGHT_ONLY:
+            channels = [(i, w, _leading(node, i, w)) for i, w in held if _is_worth(w)]
+            return self._emitter.weight_only(node, channels, state)
+        return [node]
 
-    def _decide(self, node: NodeProto, weight: Constant | None) -> tuple[str, str]:
-        """Return the form of a node and the reason."""
+    def _decide(self, node: NodeProto, held: list[tuple[int, Constant]]) -> tuple[str, str]:
+        """Return the form of a node and the reason: the one place where forms are chosen."""
         op = node.op_type
-        if weight is None:
+        if not held:
             return FP32, "it has no constant weight: its operands are computed"
-        tensor = weight.tensor
-        if node.domain not in ("", "ai.onnx") or op not in QUANTIZABLE:
-            return FP32, f"{op} has no INT8 form in this version"
+        index, weight = held[0]
+        if op not in WEIGHTS or (node.domain not in ("", "ai.onnx") and op != "Attention"):
+            return FP32, f"{op} has no INT8 form"
         if op not in self._recipe.op_types:
             return FP32, f"op_types does not name {op}"
         if any(fnmatchcase(node.name, pattern) for pattern in self._recipe.exclude_nodes):
-            return FP32, "exclude_nodes names it"
-        if tensor.data_type != TensorProto.FLOAT:
-            return FP32, f"its weight is {TensorProto.DataType.Name(tensor.data_type)}, not FLOAT"
-        if len(tensor.dims) != 2:
-            return FP32, f"its weight has {len(tensor.dims)} dimensions, not 2"
-        if element_count(tensor) == 0:
-            return FP32, "its weight is empty"
-        if op == "MatMul" and node.input[1] != tensor.name:
-            return FP32, "its constant weight is the left operand"
-        if op != "Gather":
-            return DYNAMIC, "constant weight of two dimensions"
-        if attribute(node, "axis", 0) not in (0, -2):
-            return FP32, "it gathers along another axis than the rows"
-        return ROWS, "embedding rows, a scale a row"
+            return FP32, EXCLUDED
+        if not weight.is_float:
+            kind = TensorProto.DataType.Name(weight.tensor.data_type)
+            return FP32, f"its weight is {kind}, no floating-point type"
+        matrix = op in ("MatMul", "Gemm") and index == 1 and len(weight.dims) == 2
+        wanted = self._recipe.forms.get(node.name or node.output[0])
+        if wanted in (FP32, WEIGHT_ONLY) or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
+            return wanted, "the recipe's forms say so"
+        if not any(_is_worth(w) for _, w in held):
+            return FP32, f"its weight {list(weight.shape)} is too small to gain from INT8"
+        if op == "Gather":
+            if attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed:
+                return ROWS, "embedding rows, a scale a row"
+            return WEIGHT_ONLY, "it gathers along another axis than the rows"
+        if not matrix:
+            kinds = {"MatMul": "the weight is a stack of matrices or the left operand"}
+            return WEIGHT_ONLY, kinds.get(op, f"INT8 makes {op} slower, so only its size shrinks")
+        if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims) < DYNAMIC_SIDE:
+            return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
+        if self._opset < 11:
+            return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
+        return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
 
     def _keep_rest(self, model: ModelProto) -> None:
-        """Copy what is still read in FP32 to the data file, and drop what nothing reads."""
+        """Copy what is still read as it is to the data file, and drop what nothing reads."""
         graphs = list(all_graphs(model.graph))
         used = {name for graph in graphs for node in graph.node for name in node.input}
-        used |= {value.name for graph in graphs for value in graph.output}
-        used |= {value.name for graph in graphs for value in graph.input}
+        used |= {value.name for graph in graphs for value in (*graph.output, *graph.input)}
         for graph in graphs:
             kept = [self._keep(tensor) for tensor in graph.initializer if tensor.name in used]
             del graph.initializer[:]
@@ -185,35 +214,78 @@ class Plan:
 
     def _keep(self, tensor: TensorProto) -> TensorProto:
         dims = tuple(tensor.dims)
+        checked = tensor.name if tensor.name in self._checked else ""
         if is_external(tensor):
             extent = locate(tensor, self._folder)
-            chunks, length = copied(extent), extent.length
+            chunks, length = copied(extent, tensor.data_type, checked), extent.length
             if length <= INLINE_BYTES:
                 # Shape inference needs the values of small tensors, and cannot read them elsewhere.
                 raw = b"".join(bytes(chunk) for chunk in chunks(None))
                 return TensorProto(
                     name=tensor.name, data_type=tensor.data_type, dims=dims, raw_data=raw
                 )
-        elif len(tensor.raw_data) > INLINE_BYTES:
-            raw = tensor.raw_data
-            chunks, length = constant(lambda: raw), len(raw)
-        else:
+            return self.layout.add(Segment(tensor.name, tensor.data_type, dims, length, chunks))
+        raw = tensor.raw_data
+        if checked:
+            require_finite(raw, tensor.data_type, checked)
+        if len(raw) <= INLINE_BYTES:
             return tensor
-        return self.layout.add(Segment(tensor.name, tensor.data_type, dims, length, chunks))
+        chunks = constant(lambda: raw)
+        return self.layout.add(Segment(tensor.name, tensor.data_type, dims, len(raw), chunks))
 
 
-def _weight_of(node: NodeProto, constants: dict[str, Constant]) -> Constant | None:
-    """Return the weight that a node holds, if any."""
-    known = WEIGHT_INPUTS.get(node.op_type)
+def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tuple[int, Constant]]:
+    """Return the inputs of a node that are weights, the main one first."""
+    known = WEIGHTS.get(node.op_type)
+    held = []
     for index in known if known is not None else range(len(node.input)):
         found = constants.get(node.input[index]) if index < len(node.input) else None
         if found is None:
             continue
-        tensor = found.tensor
-        large_matrix = len(tensor.dims) > 1 and element_count(tensor) >= LISTED_ELEMENTS
-        if known is not None or (tensor.data_type == TensorProto.FLOAT and large_matrix):
-            return found
-    return None
+        large_matrix = len(found.dims) > 1 and math.prod(found.dims) >= LISTED_ELEMENTS
+        if known is not None or (found.is_float and large_matrix):
+            held.append((index, found))
+    # Both operands of a MatMul constant: one is enough to say what it holds.
+    return held[:1] if node.op_type == "MatMul" else held
+
+
+def _is_worth(weight: Constant) -> bool:
+    return weight.is_float and len(weight.dims) > 1 and math.prod(weight.dims) >= SMALLEST_ELEMENTS
+
+
+def _leading(node: NodeProto, index: int, weight: Constant) -> int:
+    """Return which dimensions of the stored weight are its output channels."""
+    leading = WEIGHTS[node.op_type][index]
+    if node.op_type == "MatMul" and index == 0:
+        leading = len(weight.dims) - 1  # W @ x: the rows of W
+    if node.op_type == "Gemm" and attribute(node, "transB", 0):
+        leading = 1
+    if weight.transposed:
+        leading = 1 if leading == LAST else LAST
+    return leading
+
+
+def _without_dead_constants(nodes: list[NodeProto], graph: GraphProto) -> list[NodeProto]:
+    """Drop the nodes that only brought weights to nodes that now read them as INT8."""
+    while True:
+        used = {name for node in nodes for name in node.input}
+        used |= {name for node in nodes for inner in subgraphs(node) for name in _reads(inner)}
+        used |= {value.name for value in graph.output}
+        alive = [
+            node
+            for node in nodes
+            if node.op_type not in ("Constant", "Identity", "Transpose", "Reshape")
+            or any(name in used for name in node.output)
+        ]
+        if len(alive) == len(nodes):
+            return nodes
+        nodes = alive
+
+
+def _reads(graph: GraphProto) -> set[str]:
+    """Every name that a graph, or one nested in it, reads or gives out."""
+    names = {value.name for inner in all_graphs(graph) for value in inner.output}
+    return names | {n for inner in all_graphs(graph) for node in inner.node for n in node.input}
 
 
 def _all_names(model: ModelProto) -> set[str]:
@@ -228,11 +300,17 @@ def _all_names(model: ModelProto) -> set[str]:
     return names
 
 
-def _require_opset(model: ModelProto) -> None:
-    for opset in model.opset_import:
-        if opset.domain in ("", "ai.onnx") and opset.version < 11:
-            raise ModelOpsError(
-                f"the model's opset is {opset.version}; INT8 needs 11 or newer",
-                remedy="Export the model with a newer opset, or convert it with"
-                " onnx.version_converter.",
-            )
+def _opset(model: ModelProto) -> int:
+    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if version < 7:
+        raise ModelOpsError(
+            f"the model's opset is {version}; onnxruntime runs 7 and newer",
+            remedy="Export the model with a newer opset, or convert it with"
+            " onnx.version_converter.",
+        )
+    return int(version)
+
+
+def _require_domain(model: ModelProto, domain: str, version: int) -> None:
+    if all(opset.domain != domain for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(domain, version))

@@ -11,9 +11,8 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +36,7 @@ LARGE = 64 << 10  # tensors from here on start at a page, so that a reader may m
 PAGE, WORD = 4096, 64
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """A tensor of the data file.
 
     Attributes:
@@ -110,8 +108,13 @@ class Layout:
         return digest.hexdigest()
 
 
-def copied(extent: Extent) -> Callable[[ThreadPoolExecutor | None], Iterator[Buffer]]:
-    """The chunks of a tensor that is kept as it is."""
+def copied(
+    extent: Extent, data_type: int, checked: str = ""
+) -> Callable[[ThreadPoolExecutor | None], Iterator[Buffer]]:
+    """The chunks of a tensor that is kept as it is.
+
+    With `checked`, the tensor's name, NaN and Inf are refused as in a quantized weight.
+    """
 
     def chunks(_pool: ThreadPoolExecutor | None) -> Iterator[Buffer]:
         buffer = memoryview(bytearray(min(CHUNK, max(1, extent.length))))
@@ -120,9 +123,36 @@ def copied(extent: Extent) -> Callable[[ThreadPoolExecutor | None], Iterator[Buf
             for start in range(0, extent.length, len(buffer)):
                 part = buffer[: min(len(buffer), extent.length - start)]
                 read_exactly(handle, part, extent.path)
+                if checked:
+                    require_finite(part, data_type, checked)
                 yield part
 
     return chunks
+
+
+def require_finite(raw: Buffer, data_type: int, name: str) -> None:
+    """Refuse NaN and Inf among the raw values of a weight; types without them pass.
+
+    Raises:
+        ModelOpsError: naming the tensor.
+    """
+    # The exponent is all ones in NaN and Inf, whatever the type: (bits of a value, exponent mask).
+    masks: dict[int, tuple[str, int]] = {
+        TensorProto.FLOAT: ("<u4", 0x7F800000),
+        TensorProto.FLOAT16: ("<u2", 0x7C00),
+        TensorProto.BFLOAT16: ("<u2", 0x7F80),
+    }
+    dtype, mask = masks.get(data_type, ("", 0))
+    if dtype and ((np.frombuffer(raw, dtype) & mask) == mask).any():
+        raise _not_finite(name)
+
+
+def _not_finite(name: str) -> ModelOpsError:
+    return ModelOpsError(
+        "the weight holds NaN or Inf",
+        where=f"tensor {name!r}",
+        remedy="Export the model again, or name its node in exclude_nodes.",
+    )
 
 
 def constant(
@@ -294,11 +324,7 @@ def scales(absmax: F32, name: str) -> F32:
         ModelOpsError: NaN or Inf; a maximum passes them on, so they tell of any in the weight.
     """
     if not np.isfinite(absmax).all():
-        raise ModelOpsError(
-            "the weight holds NaN or Inf",
-            where=f"tensor {name!r}",
-            remedy="Export the model again, or name its node in exclude_nodes.",
-        )
+        raise _not_finite(name)
     scale = 2.0 * absmax.astype(np.float64) / 254.0
     return np.where(scale < TINY, 1.0, scale).astype(np.float32)
 

@@ -1,0 +1,256 @@
+"""Every operator with weights: its form, the reason, and that the result is still right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import models
+import numpy as np
+import onnx
+import pytest
+from modelops.graph import all_graphs, read_model
+from modelops.plan import WEIGHTS, Recipe
+from modelops.quantize import quantize
+from onnx import TensorProto, helper, numpy_helper
+
+FLOAT = TensorProto.FLOAT
+W = models.random_weight
+
+
+def node(op: str, *inputs: str, outputs: int = 1, **attributes) -> onnx.NodeProto:
+    names = ["y", "y2", "y3"][:outputs]
+    return helper.make_node(op, list(inputs), names, name="n", **attributes)
+
+
+# name: (nodes, weights, shape of the input x, expected form, word of the reason)
+CASES = {
+    "large matrix": (
+        [node("MatMul", "x", "w")], {"w": W(600, 520)}, [4, 600], "dynamic_int8", "large",
+    ),
+    "small matrix": ([node("MatMul", "x", "w")], {"w": W(64, 32)}, [4, 64], "weight_int8", "small"),
+    "tiny matrix": ([node("MatMul", "x", "w")], {"w": W(8, 8)}, [4, 8], "fp32", "too small"),
+    "left operand": ([node("MatMul", "w", "x")], {"w": W(40, 60)}, [60, 3], "weight_int8", "left"),
+    "stack": ([node("MatMul", "x", "w")], {"w": W(2, 34, 33)}, [2, 4, 34], "weight_int8", "stack"),
+    "gemm": (
+        [node("Gemm", "x", "w", "b", alpha=0.5, beta=2.0)],
+        {"w": W(600, 520), "b": W(520)}, [4, 600], "dynamic_int8", "large",
+    ),
+    "gemm transB": (
+        [node("Gemm", "x", "w", "b", transB=1)],
+        {"w": W(520, 600), "b": W(520)}, [4, 600], "dynamic_int8", "large",
+    ),
+    "gemm transA": (
+        [node("Gemm", "x", "w", transA=1, alpha=3.0)], {"w": W(600, 520)}, [600, 4],
+        "dynamic_int8", "large",
+    ),
+    "small gemm transB": (
+        [node("Gemm", "x", "w", transB=1)], {"w": W(40, 60)}, [4, 60], "weight_int8", "small",
+    ),
+    "conv": (
+        [node("Conv", "x", "w", "b")], {"w": W(16, 8, 9), "b": W(16)}, [1, 8, 40],
+        "weight_int8", "slower",
+    ),
+    "conv 2d": (
+        [node("Conv", "x", "w")], {"w": W(16, 8, 3, 3)}, [1, 8, 9, 9], "weight_int8", "slower",
+    ),
+    "conv transpose": (
+        [node("ConvTranspose", "x", "w")], {"w": W(16, 8, 9)}, [1, 16, 40], "weight_int8", "slower",
+    ),
+    "lstm": (
+        [node("LSTM", "x", "w", "r", outputs=3, hidden_size=24)],
+        {"w": W(1, 96, 20), "r": W(1, 96, 24)}, [5, 1, 20], "weight_int8", "slower",
+    ),
+    "gru": (
+        [node("GRU", "x", "w", "r", outputs=2, hidden_size=24)],
+        {"w": W(1, 72, 20), "r": W(1, 72, 24)}, [5, 1, 20], "weight_int8", "slower",
+    ),
+    "attention": (
+        [node("Attention", "x", "w", "b", domain="com.microsoft", num_heads=2)],
+        {"w": W(32, 96), "b": W(96)}, [1, 5, 32], "weight_int8", "slower",
+    ),
+    "behind transpose": (
+        [helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]), node("MatMul", "x", "t")],
+        {"w": W(520, 600)}, [4, 600], "dynamic_int8", "large",
+    ),
+    "small behind transpose": (
+        [helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]), node("MatMul", "x", "t")],
+        {"w": W(30, 60)}, [4, 60], "weight_int8", "small",
+    ),
+    "behind reshape and identity": (
+        [
+            helper.make_node("Identity", ["w"], ["i"]),
+            helper.make_node("Reshape", ["i", "shape"], ["r"]),
+            node("MatMul", "x", "r"),
+        ],
+        {"w": W(300, 1040), "shape": np.array([600, -1], np.int64)}, [4, 600],
+        "dynamic_int8", "large",
+    ),
+    "constant node": (
+        [
+            helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(W(600, 520))),
+            node("MatMul", "x", "c"),
+        ],
+        {}, [4, 600], "dynamic_int8", "large",
+    ),
+    "computed": (
+        [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]), node("MatMul", "x", "t")],
+        {}, [4, 60], "fp32", "computed",
+    ),
+    "other operator": ([node("Add", "x", "w")], {"w": W(40, 60)}, [40, 60], "fp32", "Add has no"),
+}  # fmt: skip
+
+
+def build(path: Path, case: str, external: bool = True) -> Path:
+    nodes, weights, shape, *_ = CASES[case]
+    outputs = dict.fromkeys(nodes[-1].output, (FLOAT, None))
+    return models.save(path, nodes, weights, {"x": (FLOAT, shape)}, outputs, external)
+
+
+def decisions(result: dict) -> list[dict]:
+    return result["manifest"]["nodes"]
+
+
+def compare(src: Path, out: Path, x: np.ndarray, least: float = 0.99) -> None:
+    for a, b in zip(models.run(src, x=x), models.run(out, x=x), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        assert models.cosine(a, b) > least
+        assert np.abs(a - b).max() <= 0.3 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("external", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_form_and_result(tmp_path, case, external):
+    _, weights, shape, form, word = CASES[case]
+    src, out = build(tmp_path / "m.onnx", case, external), tmp_path / "out.onnx"
+    result = quantize(src, out, Recipe())
+    (decision,) = decisions(result)
+    assert decision["form"] == form
+    assert word in decision["reason"]
+    onnx.checker.check_model(str(out))
+    x = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    compare(src, out, x)
+    if form != "fp32":
+        fp32 = sum(w.nbytes for w in weights.values() if w.ndim > 1)
+        assert out.with_name("out.onnx.data").stat().st_size < 0.32 * max(fp32, 1 << 20)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if CASES[c][3] == "dynamic_int8"])
+@pytest.mark.parametrize("form", ["blockwise_int8", "weight_int8", "fp32"])
+def test_a_node_can_be_moved_to_another_form(tmp_path, case, form):
+    shape = CASES[case][2]
+    src, out = build(tmp_path / "m.onnx", case), tmp_path / "out.onnx"
+    result = quantize(src, out, Recipe(forms={"n": form}))
+    assert [d["form"] for d in decisions(result)] == [form]
+    onnx.checker.check_model(str(out), full_check=False)
+    x = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    compare(src, out, x, least=0.9995)
+
+
+@pytest.mark.parametrize("k", [600, 610, 1000])
+def test_blocks_need_no_multiple_of_their_size(tmp_path, k, monkeypatch):
+    src, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    models.matmul(src, k, 530)
+    quantize(src, out, Recipe(forms={"mm": "blockwise_int8"}))
+    x = np.random.default_rng(3).standard_normal((4, k)).astype(np.float32)
+    compare(src, out, x, least=0.9995)
+    first = out.with_name("out.onnx.data").read_bytes()
+    monkeypatch.setattr("modelops.stream.TRANSPOSE_IN_MEMORY", 4096)
+    assert not quantize(src, out, Recipe(forms={"mm": "blockwise_int8"}))["changed"]
+    assert out.with_name("out.onnx.data").read_bytes() == first
+
+
+def test_a_tied_weight_is_stored_once(tmp_path):
+    """One tensor as embedding and as output head: two layouts, each once."""
+    nodes = [
+        helper.make_node("Gather", ["w", "i"], ["e"], name="emb"),
+        helper.make_node("Gather", ["w", "j"], ["e2"], name="emb2"),
+        helper.make_node("Add", ["e", "e2"], ["s"], name="add"),
+        helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["s", "t"], ["a"], name="head"),
+        helper.make_node("MatMul", ["s", "t"], ["b"], name="head2"),
+    ]
+    i64 = TensorProto.INT64
+    src = models.save(
+        tmp_path / "m.onnx", nodes, {"w": W(700, 400)},
+        {"i": (i64, [3]), "j": (i64, [3])}, {"a": (FLOAT, None), "b": (FLOAT, None)},
+    )  # fmt: skip
+    quantize(src, tmp_path / "out.onnx", Recipe())
+    int8 = [a for a in models.initializers(tmp_path / "out.onnx").values() if a.dtype == np.int8]
+    assert sorted(a.size for a in int8) == [700, 700 * 400, 700 * 400]
+
+
+def test_subgraphs(tmp_path):
+    """Weights inside If branches, and of the outer graph used inside: quantized, one copy each."""
+
+    def branch(name: str, inner: np.ndarray) -> onnx.GraphProto:
+        nodes = [
+            helper.make_node("MatMul", ["x", "outer"], ["h"], name=f"{name}_outer"),
+            helper.make_node("MatMul", ["h", "w"], [f"{name}_y"], name=f"{name}_inner"),
+        ]
+        output = helper.make_tensor_value_info(f"{name}_y", FLOAT, [4, 520])
+        return helper.make_graph(nodes, name, [], [output], [numpy_helper.from_array(inner, "w")])
+
+    branches = {
+        "then_branch": branch("a", W(600, 520, seed=1)),
+        "else_branch": branch("b", W(600, 520)),
+    }
+    src = models.save(
+        tmp_path / "m.onnx", [helper.make_node("If", ["c"], ["y"], name="if", **branches)],
+        {"outer": W(600, 600)}, {"x": (FLOAT, [4, 600]), "c": (TensorProto.BOOL, [])},
+        {"y": (FLOAT, [4, 520])}, external=False,
+    )  # fmt: skip
+    out = tmp_path / "out.onnx"
+    result = quantize(src, out, Recipe())
+    assert [d["form"] for d in decisions(result)] == ["dynamic_int8"] * 4
+    x = np.random.default_rng(3).standard_normal((4, 600)).astype(np.float32)
+    for c in (True, False):
+        a, b = (models.run(p, x=x, c=np.array(c))[0] for p in (src, out))
+        assert models.cosine(a, b) > 0.999
+    assert out.with_name("out.onnx.data").stat().st_size < 1.05 * (600 * 600 + 2 * 600 * 520)
+
+
+def test_an_old_opset_has_no_dynamic_form(tmp_path):
+    src = models.matmul(tmp_path / "m.onnx", 600, 520, opset=10)
+    (decision,) = decisions(quantize(src, tmp_path / "out.onnx", Recipe()))
+    assert decision["form"] == "weight_int8" and "opset 10" in decision["reason"]
+    x = np.random.default_rng(3).standard_normal((4, 600)).astype(np.float32)
+    compare(src, tmp_path / "out.onnx", x)
+
+
+def test_onnxruntime_unpacks_weight_only_at_load(tmp_path):
+    """What is left at run time is the FP32 operator alone."""
+    import onnxruntime
+
+    for case in ("conv", "lstm", "small matrix", "stack", "small behind transpose"):
+        out = tmp_path / "out.onnx"
+        quantize(build(tmp_path / "m.onnx", case), out, Recipe(), force=True)
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        onnxruntime.InferenceSession(str(out), options, providers=["CPUExecutionProvider"])
+        ops = [n.op_type for n in onnx.load(tmp_path / "optimized.onnx").graph.node]
+        assert not {"Cast", "Mul"} & set(ops), (case, ops)
+
+
+def test_silero_vad(tmp_path):
+    """The real, public voice model: If subgraphs, LSTM and Conv."""
+    from importlib.util import find_spec
+
+    package = Path(find_spec("silero_vad").submodule_search_locations[0])
+    src, out = package / "data" / "silero_vad.onnx", tmp_path / "vad.onnx"
+    result = quantize(src, out, Recipe())
+    onnx.checker.check_model(str(out))
+    inputs = {
+        "input": 0.1 * np.sin(np.arange(512, dtype=np.float32) / 9).reshape(1, 512),
+        "state": np.zeros((2, 1, 128), np.float32),
+        "sr": np.array(16000, np.int64),
+    }
+    for a, b in zip(models.run(src, **inputs), models.run(out, **inputs), strict=True):
+        assert np.isfinite(b).all()
+        assert models.cosine(a, b) > 0.98
+    ops = [n.op_type for g in all_graphs(read_model(src).graph) for n in g.node]
+    listed = [d["op"] for d in decisions(result)]
+    for op in WEIGHTS:
+        assert listed.count(op) == ops.count(op)
+    assert listed.count("LSTM") > 0 and listed.count("Conv") > 4
+    assert all(entry["reason"] for entry in result["kept_fp32"])
+    assert sum(a["size"] for a in result["artifacts"]) < 0.7 * src.stat().st_size
