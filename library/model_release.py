@@ -1,0 +1,267 @@
+#!/usr/bin/python
+"""Stage, activate, commit, revert and roll back releases of a model (Ansible module)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: model_release
+short_description: Stage, activate, commit, revert and roll back releases of a model
+description:
+  - Works on the folder of the models on a target, with the target's own Python and its standard
+    library only. One call is one step of a release.
+  - Every step that moves something writes first what it is about to do. A step that was killed at
+    any point is undone by the next call. At every instant the configuration names a model whose
+    graph and data are both there and belong together.
+  - The FP32 pair is never written and never deleted.
+version_added: "0.1.0"
+options:
+  root:
+    description: The folder of the models.
+    type: path
+    required: true
+  name:
+    description: The name of the model, without C(.onnx) and C(_int8).
+    type: str
+    default: agi_audio_core
+  state:
+    description:
+      - V(query) tells the state and what is wrong, and changes nothing.
+      - V(locked) and V(unlocked) take and give back the lock of a whole run, on any folder.
+      - V(staged) verifies a transferred pair by SHA-256 and makes it a release.
+      - V(active) makes a release the live one and lets the configuration name it.
+      - V(committed) confirms that. V(reverted) goes back to what was before it.
+      - V(rolled_back) goes back to FP32, to the last good release or to a named one.
+      - V(pruned) removes releases that nobody needs.
+    type: str
+    choices: [query, locked, unlocked, staged, active, committed, reverted, rolled_back, pruned]
+    default: query
+  release:
+    description: The id of the release, for V(staged), V(active) and V(committed).
+    type: str
+  manifest:
+    description: The manifest of the release, for V(staged) and, in check mode, V(active).
+    type: dict
+  incoming:
+    description: The folder that V(staged) takes the pair from; C(.incoming/RELEASE) by default.
+    type: path
+  config:
+    description:
+      - The planned change of the configuration, for V(active), V(reverted) and V(rolled_back).
+        C(path); C(sha256) of the file as it was planned on, empty when it must not exist;
+        C(fp32) and C(int8), lists of edits (offset in bytes, old, new); C(content) of a new file.
+    type: dict
+  previous:
+    description: The owner's values from before INT8, kept in the state for the way back.
+    type: dict
+    default: {}
+  confirm_s:
+    description: Seconds until an activation without a commit counts as lost.
+    type: int
+    default: 1800
+  by:
+    description: Who does it, for the history.
+    type: str
+    default: ""
+  reason:
+    description: Why, for the history, for V(committed) the verdict.
+    type: str
+    default: ""
+  void:
+    description: Never activate the release again that V(reverted) or V(rolled_back) leaves.
+    type: bool
+    default: false
+  unvoid:
+    description: Let V(active) take a void release.
+    type: bool
+    default: false
+  to:
+    description: Where V(rolled_back) goes. C(fp32), C(last_good) or the id of a release.
+    type: str
+    default: fp32
+  only_from:
+    description: Let V(rolled_back) change nothing unless this release is active.
+    type: str
+  keep:
+    description: How many releases V(pruned) keeps beside those that are needed.
+    type: int
+    default: 1
+  verify:
+    description: Let V(query) compare SHA-256, not sizes only.
+    type: bool
+    default: false
+  run:
+    description: Who takes the lock. C(run) (an id), C(owner), C(boot) and C(pid) of its process.
+    type: dict
+  ttl_s:
+    description: Seconds after which a lock counts as abandoned.
+    type: int
+    default: 14400
+  force:
+    description: Take the lock even from a run that holds it.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Tells the moves that a real run makes.
+    support: full
+  diff_mode:
+    description: Shows the change of the configuration.
+    support: full
+author:
+  - The SARAi model operations team
+seealso:
+  - module: artifact_manifest
+"""
+
+EXAMPLES = r"""
+- name: Make a transferred pair a release
+  model_release:
+    root: /home/noel/SARAi_v2/models/onnx
+    state: staged
+    release: 3f0a9c1d22b45e67
+    manifest: "{{ __quantize_manifest }}"
+
+- name: Ask what is in service
+  model_release:
+    root: /home/noel/SARAi_v2/models/onnx
+    state: query
+    verify: true
+"""
+
+RETURN = r"""
+state:
+  description: The state after the step.
+  returned: success, but for the locks
+  type: dict
+moved:
+  description: The steps that were done, or that check mode would do.
+  returned: success, for steps that change something
+  type: list
+  elements: str
+whole:
+  description: The releases whose pair is right, live or staged.
+  returned: for V(query)
+  type: list
+  elements: str
+problems:
+  description: What is wrong on the target.
+  returned: for V(query)
+  type: list
+  elements: str
+free_bytes:
+  description: Free bytes of the disk.
+  returned: for V(query)
+  type: int
+lock:
+  description: The lock of a run, if there is one.
+  returned: for V(query), and when V(locked) fails
+  type: dict
+mismatched:
+  description: The files to send again.
+  returned: when V(staged) fails
+  type: list
+  elements: str
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.modelops import lease, release
+from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.locks import exclusive
+from ansible.module_utils.modelops.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STATES = [
+    "query", "locked", "unlocked", "staged", "active", "committed", "reverted", "rolled_back",
+    "pruned",
+]  # fmt: skip
+ARGUMENT_SPEC: dict[str, Any] = {
+    "root": {"type": "path", "required": True},
+    "name": {"type": "str", "default": "agi_audio_core"},
+    "state": {"type": "str", "choices": STATES, "default": "query"},
+    "release": {"type": "str"},
+    "manifest": {"type": "dict"},
+    "incoming": {"type": "path"},
+    "config": {"type": "dict"},
+    "previous": {"type": "dict", "default": {}},
+    "confirm_s": {"type": "int", "default": 1800},
+    "by": {"type": "str", "default": ""},
+    "reason": {"type": "str", "default": ""},
+    "void": {"type": "bool", "default": False},
+    "unvoid": {"type": "bool", "default": False},
+    "to": {"type": "str", "default": "fp32"},
+    "only_from": {"type": "str"},
+    "keep": {"type": "int", "default": 1},
+    "verify": {"type": "bool", "default": False},
+    "run": {"type": "dict"},
+    "ttl_s": {"type": "int", "default": 14400},
+    "force": {"type": "bool", "default": False},
+}
+REQUIRED_IF = [
+    ("state", "locked", ["run"]),
+    ("state", "unlocked", ["run"]),
+    ("state", "staged", ["release", "manifest"]),
+    ("state", "active", ["release", "config"]),
+    ("state", "committed", ["release"]),
+    ("state", "rolled_back", ["config"]),
+]
+
+
+def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Do the step that the parameters name; the result is the module's."""
+    root, state = Path(params["root"]), params["state"]
+    if state == "locked":
+        lease.take(root, params["run"], params["ttl_s"], params["force"], check_mode)
+        return {"changed": False}
+    if state == "unlocked":
+        lease.give_back(root, params["run"]["run"], check_mode)
+        return {"changed": False}
+    store = Store(root, params["name"])
+    if state == "query":
+        found = release.query(store, params["verify"])
+        return {"changed": False, "lock": lease.holder(root), **found}
+    if check_mode:
+        return _change(store, params, check_mode)
+    with exclusive(root / ".modelops.step.lock", f"model_release {state}"):
+        return _change(store, params, check_mode)
+
+
+def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    state, wanted, config = params["state"], params["release"], params["config"]
+    who = {"by": params["by"], "check_mode": check_mode}
+    if state == "staged":
+        incoming = Path(params["incoming"] or store.incoming / wanted)
+        return release.stage(store, wanted, params["manifest"], incoming, check_mode)
+    if state == "active":
+        return release.activate(
+            store, wanted, config, previous=params["previous"], confirm_s=params["confirm_s"],
+            listed=params["manifest"], unvoid=params["unvoid"], **who,
+        )  # fmt: skip
+    if state == "committed":
+        return release.commit(store, wanted, verdict=params["reason"], **who)
+    back = {"reason": params["reason"], "void": params["void"], **who}
+    if state == "reverted":
+        return release.revert(store, config, **back)
+    if state == "rolled_back":
+        return release.roll_back(store, params["to"], config, only_from=params["only_from"], **back)
+    return release.prune(store, params["keep"], check_mode)
+
+
+def main() -> None:
+    from ansible.module_utils.basic import AnsibleModule
+
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
+    )
+    result = run_guarded(run, module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

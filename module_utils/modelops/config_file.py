@@ -1,0 +1,110 @@
+"""Replace the owner's configuration file: the old whole text or the new whole text.
+
+Standard library only. The edits were planned on the controller (yaml_edit); here they are applied
+to the very bytes that they were planned for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import splice
+from .errors import ModelOpsError
+from .files import fsync_dir, rename_durable
+
+
+def digest(content: bytes | None) -> str:
+    """Return the SHA-256 of a text; an empty text for a file that does not exist."""
+    return "" if content is None else hashlib.sha256(content).hexdigest()
+
+
+def read(path: Path) -> bytes | None:
+    """Return a file's bytes, or None when it does not exist.
+
+    Raises:
+        ModelOpsError: it is a link or no file.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ModelOpsError(
+            "the configuration is not a regular file",
+            where=path,
+            remedy="Put the file itself there.",
+        )
+    return path.read_bytes() if path.exists() else None
+
+
+class Plan:
+    """The texts that a configuration file takes: as it is, naming FP32, naming INT8.
+
+    Args:
+        option: `path`, `sha256` of the file that the edits are for (empty when it must not
+            exist), `fp32` and `int8` (lists of edits), and `content`, the text of a new file.
+
+    Raises:
+        ModelOpsError: the file is not the one that the edits were planned for.
+    """
+
+    def __init__(self, option: Mapping[str, Any]) -> None:
+        self.path = Path(option["path"])
+        self.before = read(self.path)
+        if digest(self.before) != option["sha256"]:
+            raise ModelOpsError(
+                "the configuration changed while this run was at work",
+                where=self.path,
+                remedy="Run again: the change is then planned on the file as it is now.",
+            )
+        base = self.before if self.before is not None else str(option["content"]).encode()
+        self.fp32 = splice.apply(base, option["fp32"], where=self.path)
+        self.int8 = splice.apply(base, option["int8"], where=self.path)
+
+
+def replace(path: Path, content: bytes, expected: str) -> None:
+    """Replace a configuration file, keeping its mode and owner.
+
+    Args:
+        expected: the SHA-256 that the file must still have; empty when it must not exist.
+
+    Raises:
+        ModelOpsError: somebody changed the file meanwhile.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = path.stat() if path.exists() else None
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fchmod(handle.fileno(), old.st_mode & 0o7777 if old else 0o644)
+        if old and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(handle.fileno(), old.st_uid, old.st_gid)
+        os.fsync(handle.fileno())
+    if digest(read(path)) != expected:
+        part.unlink()
+        raise ModelOpsError(
+            "the configuration changed while this run was at work",
+            where=path,
+            remedy="Run again: the change is then planned on the file as it is now.",
+        )
+    rename_durable(part, path)
+    fsync_dir(path.parent)
+
+
+def without_int8(content: bytes, name: str, path: Path) -> bytes:
+    """Let a text that nobody planned edits for name FP32: the last resort without a controller.
+
+    Raises:
+        ModelOpsError: it names the INT8 model at more than one place.
+    """
+    int8, fp32 = f"{name}_int8.onnx".encode(), f"{name}.onnx".encode()
+    if content.count(int8) > 1:
+        raise ModelOpsError(
+            f"the configuration was edited by hand and names {int8.decode()} at several places",
+            where=path,
+            remedy=f"Let it name {fp32.decode()} and restart the service.",
+        )
+    return content.replace(int8, fp32)

@@ -1,0 +1,165 @@
+"""What lies where on a target, and the state that says which release is in service.
+
+Standard library only: it runs with the target's own Python.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from . import manifest
+from .errors import ModelOpsError
+from .files import write_atomic
+
+SCHEMA = 1
+FP32 = "fp32"
+HISTORY_LENGTH = 200
+
+State = dict[str, Any]
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def fresh_state() -> State:
+    """Return the state of a target that never saw a release.
+
+    `active` is what the configuration names (FP32 or an id), `live` the release whose pair stands
+    under the live names, `last_good` the last one committed, `before` what was active and live
+    before an activation that is not confirmed yet, `pending` the move under way.
+    """
+    return {
+        "schema": SCHEMA,
+        "active": FP32,
+        "live": None,
+        "last_good": FP32,
+        "confirmed": True,
+        "deadline": None,
+        "before": None,
+        "pending": None,
+        "previous": {},
+        "void": {},
+        "history": [],
+    }
+
+
+class Store:
+    """The folder of the models on a target."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root
+        self.name = name
+        self.fp32 = [root / f"{name}.onnx", root / f"{name}.onnx.data"]
+        # The graph comes first: wherever a pair moves, its graph leaves first and arrives last.
+        self.live = [root / f"{name}_int8.onnx", root / f"{name}_int8.onnx.data"]
+        self.releases = root / ".releases"
+        self.incoming = root / ".incoming"
+        self.state_file = self.releases / "state.json"
+        self.texts = self.releases / "config"
+
+    def folder(self, release: str) -> Path:
+        """Return the folder of a release.
+
+        Raises:
+            ModelOpsError: it is no release id, so it could name any folder.
+        """
+        if not manifest.RELEASE_ID.fullmatch(release):
+            raise ModelOpsError(
+                f"{release!r} is not a release id (16 hex digits)",
+                where=self.root,
+                remedy="playbooks/status.yml lists the releases.",
+            )
+        return self.releases / release
+
+    def load(self) -> State:
+        """Return the state; that of a new target when there is none.
+
+        Raises:
+            ModelOpsError: state.json is not usable.
+        """
+        try:
+            state = json.loads(self.state_file.read_bytes())
+        except FileNotFoundError:
+            return fresh_state()
+        except ValueError as error:
+            raise self._unusable(str(error)) from None
+        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+            raise self._unusable(f"schema {SCHEMA} is expected")
+        if set(fresh_state()) - set(state):
+            raise self._unusable("fields are missing")
+        return state
+
+    def save(self, state: State) -> None:
+        """Write the state, whole or not at all."""
+        text = json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False)
+        write_atomic(self.state_file, (text + "\n").encode())
+
+    def manifest(self, release: str) -> dict[str, Any]:
+        """Return the manifest of a release; raises ModelOpsError when it is not usable."""
+        return manifest.load(self.folder(release) / manifest.MANIFEST)
+
+    def whole(self, folder: Path, entries: list[dict[str, Any]], verify: bool) -> list[str]:
+        """Return what is wrong with a pair in a folder, by size, with `verify` by SHA-256 too."""
+        if verify:
+            rows = manifest.verify(folder, entries)
+            return [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
+        wrong = []
+        for entry in entries:
+            path = folder / entry["name"]
+            if path.is_symlink() or not path.is_file():
+                wrong.append(f"{path}: missing or not a regular file")
+            elif path.stat().st_size != entry["size"]:
+                wrong.append(f"{path}: {path.stat().st_size} bytes instead of {entry['size']}")
+        return wrong
+
+    def live_problems(self, state: State, verify: bool) -> list[str]:
+        """Return what is wrong with the live pair that the state names; empty when none is."""
+        if state["live"] is None:
+            return []
+        try:
+            entries = self.manifest(state["live"])["artifacts"]
+        except ModelOpsError as error:
+            return [str(error)]
+        return self.whole(self.root, entries, verify)
+
+    def fp32_problems(self, source: list[dict[str, Any]] | None, verify: bool) -> list[str]:
+        """Return what is wrong with the FP32 pair, the way back of every release.
+
+        Args:
+            source: the manifest's entries of the FP32 files that the release was made from.
+        """
+        names = {path.name for path in self.fp32}
+        known = [entry for entry in source or [] if entry["name"] in names]
+        if {entry["name"] for entry in known} == names:
+            return self.whole(self.root, known, verify)
+        return [
+            f"{path}: missing, empty or not a regular file"
+            for path in self.fp32
+            if path.is_symlink() or not path.is_file() or path.stat().st_size == 0
+        ]
+
+    def staged(self) -> list[str]:
+        """Return the ids of the releases whose folder exists."""
+        if not self.releases.is_dir():
+            return []
+        names = sorted(path.name for path in self.releases.iterdir() if path.is_dir())
+        return [name for name in names if manifest.RELEASE_ID.fullmatch(name)]
+
+    def _unusable(self, why: str) -> ModelOpsError:
+        return ModelOpsError(
+            f"the state is not usable: {why}",
+            where=self.state_file,
+            remedy="Roll back to FP32 (rollback.yml): that puts the broken file aside as"
+            " state.json.broken and starts a new one.",
+        )
+
+
+def record(state: State, event: str, release: str, by: str, reason: str = "") -> None:
+    """Append to the state's history; the oldest entries fall off."""
+    entry = {"at": now(), "by": by, "event": event, "release": release, "reason": reason}
+    state["history"] = [*state["history"], entry][-HISTORY_LENGTH:]
