@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import hashlib
+import multiprocessing
+import os
+import socket
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +18,7 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import yaml_edit
+from modelops import lease, report, yaml_edit
 from modelops.errors import ModelOpsError
 
 Values = Mapping[str, Any]
@@ -77,6 +81,23 @@ def config_problem(slurped: Mapping[str, Any], file: str, block: str, values: Va
     return ""
 
 
+def run_identity(name: str) -> dict[str, Any]:
+    """Return who this run of ansible-playbook is, the same in every task of it.
+
+    Args:
+        name: what the run is about, for people.
+    """
+    parent = multiprocessing.parent_process()  # a task's worker is a child of ansible-playbook
+    pid = parent.pid if parent else os.getpid()
+    owner = f"{getpass.getuser()}@{socket.gethostname()} ({name}, process {pid})"
+    return {"run": f"{lease.boot_id()}/{pid}", "owner": owner, "boot": lease.boot_id(), "pid": pid}
+
+
+def lock_is_abandoned(lock: Mapping[str, Any]) -> bool:
+    """Tell whether a lock's run is known to be dead: it ran on this controller."""
+    return lease.abandoned(lock, lease.boot_id())
+
+
 def preflight_problems(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
     """List what preflight found wrong on the hosts, a line each: value, threshold and remedy."""
     lines = []
@@ -93,6 +114,115 @@ def preflight_problems(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def validation_tests(
+    measured: Mapping[str, Any],
+    found: Mapping[str, Any],
+    config: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """The owner's five tests on a target: what was looked at, whether it is right, and the words.
+
+    Args:
+        measured: the result of onnx_compare on the target.
+        found: the result of model_release with state query and verify.
+        config: the plan of the configuration; no edits left means that it names INT8.
+        manifest: the manifest of the release.
+    """
+    int8, release_id = measured["candidate"], manifest["release_id"]
+    state = found["state"]
+    in_place = state["live"] == release_id and release_id in found["whole"]
+    tests = [
+        ("load", int8["load_s"] > 0, f"loaded in {int8['load_s']:.3g} s"),
+        (
+            "inference",
+            int8["finite"] and int8["repeatable"],
+            f"finite: {int8['finite']}, repeatable: {int8['repeatable']}",
+        ),
+        (
+            "configuration",
+            not config["int8"] and state["active"] == release_id,
+            f"names the release {state['active']}, {len(config['int8'])} values differ",
+        ),
+        (
+            "files",
+            in_place and not found["problems"],
+            "; ".join(found["problems"]) or f"hashes of {release_id}: {in_place}",
+        ),
+        (
+            "performance",
+            all(row["verdict"] != "fail" for row in measured["judged"] if row["required"]),
+            f"P50 {int8['p50_s']:.3g} s against {measured['reference']['p50_s']:.3g} s",
+        ),
+    ]
+    return [{"name": n, "ok": bool(ok), "text": f"{n}: {text}"} for n, ok, text in tests]
+
+
+def gate_lines(judged: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say each judged gate in a line."""
+    return [
+        f"{row['name']} {row['figure']} is not {row['op']} {row['threshold']}"
+        f" ({row['verdict']}{': ' + row['note'] if row['note'] else ''})"
+        for row in judged
+    ]
+
+
+def release_report(
+    builder: Mapping[str, Any], targets: Iterable[Mapping[str, Any]], promises: list[Any]
+) -> dict[str, Any]:
+    """Gather the figures of a run, from the facts of its hosts.
+
+    Returns:
+        `release`, `verdict`, `outcomes` (a host each) and `tables` (rows of text, by host).
+    """
+    manifest = builder["__quantize_manifest"]
+    tables, outcomes, figures = {}, {}, {}
+    verdicts = []
+    measured = [(builder, "__quantize_gate"), *((t, "__validate_measured") for t in targets)]
+    for host, fact in measured:
+        name = host["inventory_hostname"]
+        if "__release_outcome" in host:
+            outcomes[name] = host["__release_outcome"].strip()
+        if host.get(fact, {}).get("judged"):
+            comparison = host[fact]
+            figures[name] = {
+                k: comparison[k] for k in ("judged", "reference", "candidate", "verdict")
+            }
+            tables[name] = report.rows(manifest, comparison, promises)
+            verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
+    worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")
+    return {
+        "release": manifest["release_id"],
+        "verdict": worst if verdicts else "not measured",
+        "outcomes": outcomes,
+        "figures": figures,
+        "tables": tables,
+        "kept_fp32": [n for n in manifest["nodes"] if n["form"] == "fp32"],
+        "files": [*manifest["source"], *manifest["artifacts"]],
+    }
+
+
+def report_text(found: Mapping[str, Any]) -> str:
+    """Write a report for the terminal."""
+    lines = [f"release {found['release']}: {found['verdict']}"]
+    lines += [f"{host}: {outcome}" for host, outcome in found["outcomes"].items()]
+    for host, rows in found["tables"].items():
+        lines += ["", f"measured on {host}", report.text([tuple(row) for row in rows])]
+    return "\n".join(lines) + "\n"
+
+
+def report_markdown(found: Mapping[str, Any]) -> str:
+    """Write a report as Markdown."""
+    parts = [f"# Release {found['release']}: {found['verdict']}"]
+    parts += [f"- {host}: {outcome}" for host, outcome in found["outcomes"].items()]
+    for host, rows in found["tables"].items():
+        parts += [f"\n## Measured on {host}\n", report.markdown([tuple(row) for row in rows])]
+    parts += ["\n## Files\n", "| name | bytes | SHA-256 |", "| --- | --- | --- |"]
+    parts += [f"| {f['name']} | {f['size']} | `{f['sha256']}` |" for f in found["files"]]
+    parts += ["\n## Kept in FP32\n"]
+    parts += [f"- {n['op']} `{n['node']}`: {n['reason']}" for n in found["kept_fp32"]] or ["None."]
+    return "\n".join(parts) + "\n"
+
+
 class FilterModule:
     """What Ansible finds here."""
 
@@ -100,5 +230,12 @@ class FilterModule:
         return {
             "config_plan": config_plan,
             "config_problem": config_problem,
+            "gate_lines": gate_lines,
+            "lock_is_abandoned": lock_is_abandoned,
             "preflight_problems": preflight_problems,
+            "release_report": release_report,
+            "report_markdown": report_markdown,
+            "report_text": report_text,
+            "run_identity": run_identity,
+            "validation_tests": validation_tests,
         }

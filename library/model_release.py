@@ -28,13 +28,14 @@ options:
     description:
       - V(query) tells the state and what is wrong, and changes nothing.
       - V(locked) and V(unlocked) take and give back the lock of a whole run, on any folder.
+      - V(recovered) undoes a move that was interrupted, and then tells what V(query) tells.
       - V(staged) verifies a transferred pair by SHA-256 and makes it a release.
       - V(active) makes a release the live one and lets the configuration name it.
       - V(committed) confirms that. V(reverted) goes back to what was before it.
       - V(rolled_back) goes back to FP32, to the last good release or to a named one.
       - V(pruned) removes releases that nobody needs.
     type: str
-    choices: [query, locked, unlocked, staged, active, committed, reverted, rolled_back, pruned]
+    choices: [query, recovered, locked, unlocked, staged, active, committed, reverted, rolled_back, pruned]
     default: query
   release:
     description: The id of the release, for V(staged), V(active) and V(committed).
@@ -141,21 +142,21 @@ moved:
   elements: str
 whole:
   description: The releases whose pair is right, live or staged.
-  returned: for V(query)
+  returned: for V(query) and V(recovered)
   type: list
   elements: str
 problems:
   description: What is wrong on the target.
-  returned: for V(query)
+  returned: for V(query) and V(recovered)
   type: list
   elements: str
 free_bytes:
   description: Free bytes of the disk.
-  returned: for V(query)
+  returned: for V(query) and V(recovered)
   type: int
 lock:
   description: The lock of a run, if there is one.
-  returned: for V(query), and when V(locked) fails
+  returned: for V(query) and V(recovered), and when V(locked) fails
   type: dict
 mismatched:
   description: The files to send again.
@@ -176,7 +177,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STATES = [
-    "query", "locked", "unlocked", "staged", "active", "committed", "reverted", "rolled_back",
+    "query", "recovered", "locked", "unlocked", "staged", "active", "committed", "reverted", "rolled_back",
     "pruned",
 ]  # fmt: skip
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -224,7 +225,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if state == "query":
         found = release.query(store, params["verify"])
         return {"changed": False, "lock": lease.holder(root), **found}
-    if check_mode:
+    if check_mode or not root.is_dir():
         return _change(store, params, check_mode)
     with exclusive(root / ".modelops.step.lock", f"model_release {state}"):
         return _change(store, params, check_mode)
@@ -232,6 +233,13 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     state, wanted, config = params["state"], params["release"], params["config"]
+    if state == "recovered":
+        undone = release.recover(store, check_mode) or {"changed": False}
+        return {
+            **undone,
+            "lock": lease.holder(store.root),
+            **release.query(store, params["verify"]),
+        }
     who = {"by": params["by"], "check_mode": check_mode}
     if state == "staged":
         incoming = Path(params["incoming"] or store.incoming / wanted)

@@ -28,7 +28,7 @@ def holder(root: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         # Written whole or not at all, so somebody else wrote it: it holds until it is broken.
-        return {"owner": "unknown", "run": "", "boot": "", "pid": 0, "since": 0, "expires": 0}
+        return {"owner": "unknown", "run": "", "boot": "", "pid": 0, "since": 0, "expires": 1 << 60}
     return found if isinstance(found, dict) else None
 
 

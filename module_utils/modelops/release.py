@@ -362,7 +362,10 @@ def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
 
 def recover(store: Store, check_mode: bool = False) -> dict[str, Any] | None:
     """Undo a move that was interrupted, so that everything is as before it; None without one."""
-    state = store.load()
+    try:
+        state = store.load()
+    except ModelOpsError:
+        return None  # whoever needs the state says what is wrong with it
     pending = state["pending"]
     if not pending:
         return None

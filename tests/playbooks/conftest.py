@@ -87,6 +87,8 @@ class Site:
                 "vars": {
                     "ansible_connection": "local",
                     "ansible_python_interpreter": sys.executable,
+                    "sarai_builder_python": sys.executable,
+                    "sarai_python": sys.executable,
                     "sample_enabled": True,
                     "sarai_service_manager": "none",
                     "transfer_strategy": "local",
