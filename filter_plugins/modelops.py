@@ -100,15 +100,15 @@ def lock_is_abandoned(lock: Mapping[str, Any]) -> bool:
 
 def preflight_problems(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
     """List what preflight found wrong on the hosts, a line each: value, threshold and remedy."""
-    lines = []
+    lines: list[str] = []
     for host in hosts:
         name = host["inventory_hostname"]
-        for row in host.get("__preflight_host", {}).get("findings", []):
-            if not row["ok"]:
-                lines.append(
-                    f"{name}: {row['check']}: {row['value']} (wanted: {row['threshold']})."
-                    f" {row['remedy']}"
-                )
+        findings = host.get("__preflight_host", {}).get("findings", [])
+        lines += [
+            f"{name}: {row['check']}: {row['value']} (wanted: {row['threshold']}). {row['remedy']}"
+            for row in findings
+            if not row["ok"]
+        ]
         if host.get("__sarai_config_problem"):
             lines.append(f"{name}: {host['__sarai_config_problem']}")
     return lines
@@ -157,12 +157,13 @@ def validation_tests(
     return [{"name": n, "ok": bool(ok), "text": f"{n}: {text}"} for n, ok, text in tests]
 
 
-def gate_lines(judged: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Say each judged gate in a line."""
+def failed_gates(judged: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say each required gate that did not pass in a line."""
     return [
         f"{row['name']} {row['figure']} is not {row['op']} {row['threshold']}"
         f" ({row['verdict']}{': ' + row['note'] if row['note'] else ''})"
         for row in judged
+        if row["required"] and row["verdict"] != "pass"
     ]
 
 
@@ -174,7 +175,9 @@ def release_report(
     Returns:
         `release`, `verdict`, `outcomes` (a host each) and `tables` (rows of text, by host).
     """
-    manifest = builder["__quantize_manifest"]
+    targets = list(targets)
+    known = (host.get("__transfer_manifest") for host in targets)
+    manifest = builder.get("__quantize_manifest") or next(m for m in known if m)
     tables, outcomes, figures = {}, {}, {}
     verdicts = []
     measured = [(builder, "__quantize_gate"), *((t, "__validate_measured") for t in targets)]
@@ -230,7 +233,7 @@ class FilterModule:
         return {
             "config_plan": config_plan,
             "config_problem": config_problem,
-            "gate_lines": gate_lines,
+            "failed_gates": failed_gates,
             "lock_is_abandoned": lock_is_abandoned,
             "preflight_problems": preflight_problems,
             "release_report": release_report,

@@ -10,7 +10,8 @@ short_description: Write or verify manifest.json and SHA256SUMS of an artifact p
 description:
   - With O(state=present), hashes the files that I(manifest) lists, and when they are what it says
     writes C(manifest.json), and C(SHA256SUMS) for C(sha256sum -c) or certutil, beside them.
-  - With O(state=verified), hashes the files again and fails with every mismatch at once.
+  - With O(state=verified), hashes the files again and fails with every mismatch at once. A
+    C(SHA256SUMS) beside them must say the same as the manifest.
   - Needs nothing but Python's standard library.
 version_added: "0.1.0"
 options:
@@ -94,12 +95,12 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         manifest = manifests.check(params["manifest"], where="option manifest")
     rows = manifests.verify(folder, manifest["artifacts"])
     future = check_mode and params["state"] == "present"
-    wrong = [row for row in rows if not row["ok"]]
-    if wrong and not future:
-        problems = [f"{folder / row['name']}: {row['problem']}" for row in wrong]
+    problems = [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
+    if params["state"] == "verified":
+        problems += manifests.sums_problems(folder / manifests.SUMS, manifest["artifacts"])
+    if problems and not future:
         raise ModelOpsError(
-            f"{len(wrong)} of {len(rows)} files are not what the manifest says: "
-            + "; ".join(problems),
+            "the pair is not what the manifest says: " + "; ".join(problems),
             where=folder,
             remedy="Quantize or transfer them again.",
             files=rows,

@@ -35,7 +35,17 @@ options:
       - V(rolled_back) goes back to FP32, to the last good release or to a named one.
       - V(pruned) removes releases that nobody needs.
     type: str
-    choices: [query, recovered, locked, unlocked, staged, active, committed, reverted, rolled_back, pruned]
+    choices:
+      - query
+      - recovered
+      - locked
+      - unlocked
+      - staged
+      - active
+      - committed
+      - reverted
+      - rolled_back
+      - pruned
     default: query
   release:
     description: The id of the release, for V(staged), V(active) and V(committed).
@@ -177,8 +187,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STATES = [
-    "query", "recovered", "locked", "unlocked", "staged", "active", "committed", "reverted", "rolled_back",
-    "pruned",
+    "query", "recovered", "locked", "unlocked", "staged", "active", "committed", "reverted",
+    "rolled_back", "pruned",
 ]  # fmt: skip
 ARGUMENT_SPEC: dict[str, Any] = {
     "root": {"type": "path", "required": True},

@@ -151,6 +151,21 @@ def verify(folder: Path, files: Iterable[Mapping[str, Any]]) -> list[dict[str, A
     return rows
 
 
+def sums_problems(path: Path, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return where a SHA256SUMS, if there is one, says something else than the manifest."""
+    if not path.is_file():
+        return []
+    listed = {}
+    for line in path.read_text(errors="replace").splitlines():
+        digest, _, name = line.partition(" ")
+        listed[name.lstrip(" *")] = digest.lower()
+    return [
+        f"{path}: lists {listed.get(entry['name'], 'nothing')} for {entry['name']}"
+        for entry in artifacts
+        if listed.get(entry["name"]) != entry["sha256"]
+    ]
+
+
 def describe(path: Path) -> FileEntry:
     """Return the entry of a file on disk: name, size, SHA-256."""
     return {"name": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}

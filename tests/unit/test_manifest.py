@@ -40,6 +40,18 @@ def test_sums_are_read_by_sha256sum(folder):
     assert done.returncode == 0, done.stdout
 
 
+def test_sums_must_agree_with_the_manifest(folder):
+    artifacts = build(folder)["artifacts"]
+    path = folder / manifest.SUMS
+    assert manifest.sums_problems(path, artifacts) == []
+    path.write_text(
+        manifest.sums(artifacts).replace("  ", " *").upper().replace("M.ONNX", "m.onnx")
+    )
+    assert len(manifest.sums_problems(path, artifacts)) == 1  # ".DATA" is another name
+    path.write_text("garbage\n")
+    assert len(manifest.sums_problems(path, artifacts)) == 2
+
+
 def test_verify_tells_of_every_file(folder):
     entries = build(folder)["artifacts"]
     assert all(row["ok"] for row in manifest.verify(folder, entries))
