@@ -175,12 +175,12 @@ mismatched:
   elements: str
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import lease, release
+from ansible.module_utils.modelops import lease, moves, release
 from ansible.module_utils.modelops.entry import run_guarded
-from ansible.module_utils.modelops.locks import exclusive
 from ansible.module_utils.modelops.store import Store
 
 if TYPE_CHECKING:
@@ -225,11 +225,12 @@ REQUIRED_IF = [
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do the step that the parameters name; the result is the module's."""
     root, state = Path(params["root"]), params["state"]
-    if state == "locked":
-        lease.take(root, params["run"], params["ttl_s"], params["force"], check_mode)
-        return {"changed": False}
-    if state == "unlocked":
-        lease.give_back(root, params["run"]["run"], check_mode)
+    if state in ("locked", "unlocked"):
+        with lease.one_call(root) if root.is_dir() else nullcontext():
+            if state == "locked":
+                lease.take(root, params["run"], params["ttl_s"], params["force"], check_mode)
+            else:
+                lease.give_back(root, params["run"]["run"], check_mode)
         return {"changed": False}
     store = Store(root, params["name"])
     if state == "query":
@@ -237,14 +238,14 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": False, "lock": lease.holder(root), **found}
     if check_mode or not root.is_dir():
         return _change(store, params, check_mode)
-    with exclusive(root / ".modelops.step.lock", f"model_release {state}"):
+    with lease.one_call(root):
         return _change(store, params, check_mode)
 
 
 def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     state, wanted, config = params["state"], params["release"], params["config"]
     if state == "recovered":
-        undone = release.recover(store, check_mode) or {"changed": False}
+        undone = moves.recover(store, check_mode) or {"changed": False}
         return {
             **undone,
             "lock": lease.holder(store.root),

@@ -6,6 +6,7 @@ to the very bytes that they were planned for.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -92,6 +93,33 @@ def replace(path: Path, content: bytes, expected: str) -> None:
         )
     rename_durable(part, path)
     fsync_dir(path.parent)
+
+
+def carry_over(content: bytes, source: bytes, target: bytes) -> bytes | None:
+    """Replace in `content` the lines in which `source` and `target` differ.
+
+    Returns:
+        The new text; None unless each group of such lines stands in it exactly once, or is
+        replaced already.
+    """
+    lines, old, new = (text.splitlines(keepends=True) for text in (content, source, target))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for tag, i, i_end, j, j_end in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        if tag == "insert":
+            return None  # nothing tells where the new lines belong
+        places = _places(lines, old[i:i_end])
+        if len(places) == 1:
+            lines[places[0] : places[0] + i_end - i] = new[j:j_end]
+        elif places or (j < j_end and len(_places(lines, new[j:j_end])) != 1):
+            return None
+    return b"".join(lines)
+
+
+def _places(lines: list[bytes], group: list[bytes]) -> list[int]:
+    size = len(group)
+    return [n for n in range(len(lines) - size + 1) if lines[n : n + size] == group]
 
 
 def without_int8(content: bytes, name: str, path: Path) -> bytes:

@@ -6,10 +6,12 @@ its process is known to be dead because it ran on this very machine since its la
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,45 @@ def holder(root: Path) -> dict[str, Any] | None:
     """Return the lock on a folder, or None."""
     try:
         found = json.loads((root / NAME).read_bytes())
+        return {**_UNKNOWN, **found, "pid": int(found["pid"]), "expires": found["expires"] + 0}
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         # Written whole or not at all, so somebody else wrote it: it holds until it is broken.
-        return {"owner": "unknown", "run": "", "boot": "", "pid": 0, "since": 0, "expires": 1 << 60}
-    return found if isinstance(found, dict) else None
+        return dict(_UNKNOWN)
+
+
+_UNKNOWN = {"owner": "unknown", "run": "", "boot": "", "pid": 0, "since": 0, "expires": 1 << 60}
+
+
+@contextmanager
+def one_call(root: Path, wait_s: float = 120.0) -> Iterator[None]:
+    """Let one call at a time look at a folder and change it.
+
+    The folder itself is locked (flock): that needs no file, so it works on a full disk, and the
+    system drops it when the process dies.
+
+    Raises:
+        ModelOpsError: another call held it for all of `wait_s` seconds.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ModelOpsError(
+                        "another call is at work in this folder",
+                        where=root,
+                        remedy="Wait for it to end and run again.",
+                    ) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def abandoned(lock: Mapping[str, Any], boot: str) -> bool:

@@ -1,79 +1,36 @@
 """Releases on a target: stage, activate, commit, revert, roll back, prune.
 
-Standard library only. Every operation is a list of small steps, so that check mode prints what a
-real run does. Between any two steps, and within each, this holds: the configuration names a model
-whose graph and data are both there and belong together, and the FP32 pair is untouched. What was
-under way stands in the state; `recover` undoes it.
+Standard library only. Every operation is a list of small steps (see moves), so that check mode
+prints what a real run does. What was under way stands in the state; `recover` undoes it.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import config_file, manifest
 from .errors import ModelOpsError
 from .files import fsync_dir, rename_durable, write_atomic
-from .store import FP32, State, Store, fresh_state, now, record
+from .moves import (
+    Change,
+    Texts,
+    joined,
+    keep_text,
+    move,
+    planned_texts,
+    recover,
+    require_way_back,
+    switch,
+    write_config,
+)
+from .store import FP32, Store, fresh_state, record, stamp
 
 TRANSFER_AGAIN = "Run quantize.yml again: the pair is then transferred again."
-
-
-class Step(NamedTuple):
-    """One thing to do, and how it is called."""
-
-    text: str
-    act: Callable[[], object]
-
-
-class Texts(NamedTuple):
-    """What the configuration says before, while the pair moves, and after."""
-
-    path: Path
-    before: bytes | None
-    fp32: bytes
-    after: bytes
-
-
-class Change:
-    """The steps of one operation, and what it gives back."""
-
-    def __init__(self, store: Store, state: State) -> None:
-        self.store, self.state = store, state
-        self.steps: list[Step] = []
-        self.texts: Texts | None = None
-
-    def do(self, text: str, act: Callable[[], object]) -> None:
-        self.steps.append(Step(text, act))
-
-    def save(self, **fields: Any) -> None:
-        """Change the state and write it, as a step."""
-        self.state = {**self.state, **fields}
-        state = self.state
-        self.do("write state.json", lambda: self.store.save(state))
-
-    def perform(self, check_mode: bool) -> dict[str, Any]:
-        """Do the steps, or in check mode only tell them."""
-        if not check_mode:
-            for step in self.steps:
-                step.act()
-        result: dict[str, Any] = {
-            "changed": bool(self.steps),
-            "state": self.state,
-            "moved": [step.text for step in self.steps],
-        }
-        if self.texts and self.texts.before != self.texts.after:
-            result["diff"] = {
-                "before_header": str(self.texts.path),
-                "after_header": str(self.texts.path),
-                "before": (self.texts.before or b"").decode(errors="replace"),
-                "after": self.texts.after.decode(errors="replace"),
-            }
-        return result
 
 
 def query(store: Store, verify: bool) -> dict[str, Any]:
@@ -116,12 +73,22 @@ def stage(
     Raises:
         ModelOpsError: every mismatch at once, with `mismatched`, the names to send again.
     """
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered
     state = store.load()
     entries = manifest.check(listed)["artifacts"]
     folder = store.folder(release)
+    names = {entry["name"] for entry in entries}
+    if listed["release_id"] != release or names != {path.name for path in store.live}:
+        raise ModelOpsError(
+            f"the manifest is that of release {listed['release_id']}, {', '.join(sorted(names))}",
+            where=f"release {release}",
+            remedy=f"Give the manifest of {release} and the model's name on this target.",
+        )
     change = Change(store, state)
     if state["live"] == release and not store.whole(store.root, entries, True):
-        return change.perform(check_mode)
+        return joined(recovered, change.perform(check_mode))
     here = {row["name"] for row in manifest.verify(folder, entries) if row["ok"]}
     rows = manifest.verify(incoming, [e for e in entries if e["name"] not in here])
     wrong = [row for row in rows if not row["ok"]]
@@ -133,7 +100,7 @@ def stage(
             mismatched=[row["name"] for row in wrong],
         )
     if not rows and (folder / manifest.MANIFEST).is_file():
-        return change.perform(check_mode)
+        return joined(recovered, change.perform(check_mode))
     content = manifest.dump(listed)
     change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
     change.do(
@@ -141,9 +108,9 @@ def stage(
         lambda: write_atomic(folder / manifest.MANIFEST, content),
     )
     for row in sorted(rows, key=lambda row: row["name"], reverse=True):  # the data, then the graph
-        _move(change, incoming / row["name"], folder / row["name"])
+        move(change, incoming / row["name"], folder / row["name"])
     change.do(f"clear {incoming}", lambda: _clear_incoming(store, incoming))
-    return change.perform(check_mode)
+    return joined(recovered, change.perform(check_mode))
 
 
 def activate(
@@ -191,19 +158,22 @@ def activate(
             where=store.folder(release),
             remedy=TRANSFER_AGAIN,
         )
-    _require_way_back(store, listed or store.manifest(release))
+    require_way_back(store, listed or store.manifest(release))
     plan = config_file.Plan(config)
     change = Change(store, state)
     change.texts = Texts(plan.path, plan.before, plan.fp32, plan.int8)
     if stays and state["active"] == release and plan.before == plan.int8:
-        return _merge(recovered, change.perform(check_mode))
+        return joined(recovered, change.perform(check_mode))
     before = {"active": state["active"], "live": state["live"]}
-    if state["active"] == release:  # a repair: behind it lies what lay behind it before
+    if state["active"] == release or not state["confirmed"]:
+        # A repair, or one that nobody validated: behind it lies what lay behind that one before.
         before = state["before"] or {"active": FP32, "live": None}
+    if before["active"] == release:
+        before = {"active": FP32, "live": None}
     void = {k: v for k, v in state["void"].items() if k != release}
     change.state = {**state, "void": void, "previous": dict(previous) or state["previous"]}
     _keep_backup(change, plan)
-    _switch(change, None if stays else release, damaged=bool(live_wrong), move_out=not stays)
+    switch(change, None if stays else release, damaged=bool(live_wrong), move_out=not stays)
     record(change.state, "activated", release, by)
     change.save(
         active=release,
@@ -213,21 +183,30 @@ def activate(
         before=before,
         pending=None,
     )
-    return _merge(recovered, change.perform(check_mode))
+    return joined(recovered, change.perform(check_mode))
 
 
 def commit(store: Store, release: str, by: str, verdict: str, check_mode: bool) -> dict[str, Any]:
     """Confirm an activation: the release is the last good one now."""
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered
     state = store.load()
     change = Change(store, state)
     if state["active"] != release and not check_mode:
         raise ModelOpsError(
             f"release {release} is not active, {state['active']} is", where=store.root
         )
+    if state["active"] == release and (wrong := store.live_problems(state, False)):
+        raise ModelOpsError(
+            "the live pair is not whole: " + "; ".join(wrong),
+            where=store.root,
+            remedy="Run quantize.yml again, which repairs it, or rollback.yml.",
+        )
     if state["active"] != release or not state["confirmed"]:
         record(change.state, "committed", release, by, verdict)
         change.save(confirmed=True, deadline=None, before=None, last_good=release)
-    return change.perform(check_mode)
+    return joined(recovered, change.perform(check_mode))
 
 
 def revert(
@@ -254,20 +233,27 @@ def revert(
     state = store.load()
     change = Change(store, state)
     if state["confirmed"]:
-        return _merge(recovered, change.perform(check_mode))
+        return joined(recovered, change.perform(check_mode))
     release, to = state["active"], state["before"]["active"]
-    if to != FP32 and _staged_problems(store, to, False):
-        to = FP32  # the release before is gone; FP32 never is
-    change.texts = _texts(store, config, to)
+    if to != FP32 and (to in state["void"] or _staged_problems(store, to, False)):
+        to = FP32  # the release before is gone or void; FP32 never is
     if void:
         change.state = {**state, "void": {**state["void"], release: reason}}
-    _switch(change, None if to == FP32 else to, damaged=bool(store.live_problems(state, False)))
+    try:
+        change.texts = planned_texts(store, None if recovered else config, to)
+        require_way_back(store, None)
+    except ModelOpsError as error:
+        record(change.state, "revert failed", release, by, f"{reason}: {error}")
+        change.save()
+        change.perform(check_mode)
+        raise
+    switch(change, None if to == FP32 else to, damaged=bool(store.live_problems(state, False)))
     record(change.state, "reverted", release, by, reason)
     live = None if to == FP32 else to
     change.save(
         active=to, live=live, confirmed=True, deadline=None, before=None, pending=None,
     )  # fmt: skip
-    return _merge(recovered, change.perform(check_mode))
+    return joined(recovered, change.perform(check_mode))
 
 
 def roll_back(
@@ -290,7 +276,8 @@ def roll_back(
         ModelOpsError: the release is absent, void or incomplete.
     """
     broken = _put_broken_state_aside(store, to, check_mode)
-    recovered = recover(store, check_mode) if not broken else None
+    # On the way to FP32 nothing restores a text that names INT8, whatever happens after.
+    recovered = recover(store, check_mode, restore=to != FP32) if not broken else None
     if recovered and check_mode:
         return recovered
     state = fresh_state() if broken and check_mode else store.load()
@@ -298,23 +285,23 @@ def roll_back(
     to = state["last_good"] if to == "last_good" else to
     left = state["active"]
     if only_from and left != only_from:
-        return _merge(recovered, change.perform(check_mode))
+        return joined(recovered, change.perform(check_mode))
     if void and left != FP32:
         change.state = {**state, "void": {**state["void"], left: reason}}
-    change.texts = _texts(store, config, to)
+    change.texts = planned_texts(store, None if recovered else config, to)
     if to == FP32:
-        _require_way_back(store, None)
+        require_way_back(store, None)
         if state["active"] == FP32 and change.texts.before == change.texts.after:
-            return _merge(recovered, change.perform(check_mode))
-        _write_config(change, change.texts.before, change.texts.after)
+            return joined(recovered, change.perform(check_mode))
+        write_config(change, change.texts.before, change.texts.after)
         record(change.state, "rolled back", FP32, by, reason)
         change.save(active=FP32, confirmed=True, deadline=None, before=None)
         if void and state["live"]:
             after = change.texts.after
             change.texts = Texts(change.texts.path, after, after, after)
-            _switch(change, None, damaged=bool(store.live_problems(state, False)))
+            switch(change, None, damaged=bool(store.live_problems(state, False)))
             change.save(live=None, pending=None)
-        return _merge(recovered, change.perform(check_mode))
+        return joined(recovered, change.perform(check_mode))
     if to in change.state["void"]:
         raise ModelOpsError(
             f"release {to} is void: {change.state['void'][to]}",
@@ -329,14 +316,15 @@ def roll_back(
             remedy=f"Roll back to FP32, or to one of: {', '.join(store.staged()) or 'none'}.",
         )
     if stays and state["active"] == to and change.texts.before == change.texts.after:
-        return _merge(recovered, change.perform(check_mode))
+        return joined(recovered, change.perform(check_mode))
+    require_way_back(store, None)
     damaged = bool(store.live_problems(state, False))
-    _switch(change, None if stays else to, damaged=damaged, move_out=not stays)
+    switch(change, None if stays else to, damaged=damaged, move_out=not stays)
     record(change.state, "rolled back", to, by, reason)
     change.save(
         active=to, live=to, last_good=to, confirmed=True, deadline=None, before=None, pending=None,
     )  # fmt: skip
-    return _merge(recovered, change.perform(check_mode))
+    return joined(recovered, change.perform(check_mode))
 
 
 def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
@@ -345,6 +333,9 @@ def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
     Never removed: the active, live and last good release, the one behind an activation that is
     not confirmed, and a pair that the owner himself put there (`unmanaged-*`).
     """
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered
     state = store.load()
     change = Change(store, state)
     needed = {state["active"], state["live"], state["last_good"], FP32}
@@ -357,155 +348,17 @@ def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
         doomed += sorted(store.releases.glob("damaged-*"))
     for folder in doomed:
         change.do(f"remove {folder}", partial(shutil.rmtree, folder))
-    return change.perform(check_mode)
-
-
-def recover(store: Store, check_mode: bool = False) -> dict[str, Any] | None:
-    """Undo a move that was interrupted, so that everything is as before it; None without one."""
-    try:
-        state = store.load()
-    except ModelOpsError:
-        return None  # whoever needs the state says what is wrong with it
-    pending = state["pending"]
-    if not pending:
-        return None
-    change = Change(store, state)
-    change.do("undo the move that was interrupted", lambda: _undo(store, pending))
-    record(change.state, "undone", pending["in"] or FP32, "recovery", "it was interrupted")
-    change.save(pending=None)
-    return change.perform(check_mode)
-
-
-def _undo(store: Store, pending: Mapping[str, Any]) -> None:
-    """Bring configuration and pairs back to where they were; killed inside, it starts over."""
-    path = Path(pending["config"])
-    texts = {kind: _stored(store, kind) for kind in ("before", "fp32", "after")}
-    current = config_file.read(path)
-    # First the configuration names FP32, then the pairs move, then it names what it named before.
-    # Before and after may be one text, when one INT8 pair replaces another: no short cut there.
-    if current is not None and current != texts["fp32"]:
-        planned = current in (texts["before"], texts["after"]) and texts["fp32"] is not None
-        safe = texts["fp32"] if planned else config_file.without_int8(current, store.name, path)
-        assert safe is not None
-        if safe != current:
-            config_file.replace(path, safe, config_file.digest(current))
-        current = safe
-    arriving = store.releases / pending["in"] if pending["in"] else None
-    leaving = store.releases / pending["out"] if pending["out"] else None
-    for live in store.live:
-        if arriving and live.exists() and not (arriving / live.name).exists():
-            rename_durable(live, arriving / live.name)
-    for live in reversed(store.live):
-        if leaving and (leaving / live.name).exists() and not live.exists():
-            rename_durable(leaving / live.name, live)
-    if texts["before"] is not None and current == texts["fp32"]:
-        config_file.replace(path, texts["before"], config_file.digest(current))
-
-
-def _switch(change: Change, arriving: str | None, *, damaged: bool, move_out: bool = True) -> None:
-    """Plan the moves: FP32 in the configuration, old pair out, new pair in, the new text.
-
-    Args:
-        arriving: the release whose pair moves to the live names; None for none.
-        damaged: whether the pair at the live names is not what the state says.
-        move_out: whether the pair at the live names leaves.
-    """
-    store, state, texts = change.store, change.state, change.texts
-    assert texts is not None
-    for path in (*store.live, store.releases, store.incoming):
-        if path.is_symlink():
-            raise ModelOpsError(
-                "a symbolic link stands where a file or folder of this project belongs",
-                where=path,
-                remedy="Look who put it there, and remove it.",
-            )
-    there = [path for path in store.live if path.exists()] if move_out else []
-    leaving = _leaving(state, damaged) if there else None
-    if leaving:
-        folder = store.releases / leaving
-        if leaving.startswith("damaged-") and folder.exists():
-            change.do(f"remove {folder}", lambda: shutil.rmtree(folder))
-        change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
-    for kind in ("before", "fp32", "after"):
-        text = getattr(texts, kind)
-        change.do(f"keep the text {kind}", partial(_store, store, kind, text))
-    change.save(pending={"in": arriving, "out": leaving, "config": str(texts.path)})
-    _write_config(change, texts.before, texts.fp32)
-    for path in there:
-        assert leaving is not None
-        _move(change, path, store.releases / leaving / path.name)
-    if arriving:
-        for path in reversed(store.live):
-            _move(change, store.releases / arriving / path.name, path)
-    _write_config(change, texts.fp32, texts.after)
-
-
-def _leaving(state: State, damaged: bool) -> str:
-    """Return the folder that the pair at the live names moves to; nothing of anybody's is lost."""
-    if state["live"] is None:
-        return f"unmanaged-{now().replace(':', '')}"
-    return f"damaged-{state['live']}" if damaged else str(state["live"])
-
-
-def _texts(store: Store, config: Mapping[str, Any] | None, to: str) -> Texts:
-    """Return the texts that lead to naming `to`, with or without a controller's plan."""
-    if config is not None:
-        plan = config_file.Plan(config)
-        return Texts(plan.path, plan.before, plan.fp32, plan.fp32 if to == FP32 else plan.int8)
-    path = Path(_required(_stored(store, "path"), store).decode())
-    current = _required(config_file.read(path), store)
-    if current == _stored(store, "after"):
-        fp32 = _required(_stored(store, "fp32"), store)
-    else:
-        fp32 = config_file.without_int8(current, store.name, path)
-    return Texts(path, current, fp32, fp32 if to == FP32 else current)
-
-
-def _required(text: bytes | None, store: Store) -> bytes:
-    if text is None:
-        raise ModelOpsError(
-            "it is not known how the configuration named FP32",
-            where=store.texts,
-            remedy="Run rollback.yml, which plans it anew.",
-        )
-    return text
-
-
-def _stored(store: Store, kind: str) -> bytes | None:
-    path = store.texts / kind
-    return path.read_bytes() if path.is_file() else None
-
-
-def _store(store: Store, kind: str, text: bytes | None) -> None:
-    store.texts.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if text is None:
-        (store.texts / kind).unlink(missing_ok=True)
-    else:
-        write_atomic(store.texts / kind, text, 0o600)
-
-
-def _write_config(change: Change, current: bytes | None, wanted: bytes) -> None:
-    texts = change.texts
-    assert texts is not None
-    if current != wanted:
-        change.do(
-            f"write {texts.path}",
-            lambda: config_file.replace(texts.path, wanted, config_file.digest(current)),
-        )
+    return joined(recovered, change.perform(check_mode))
 
 
 def _keep_backup(change: Change, plan: config_file.Plan) -> None:
     before, store = plan.before, change.store
     path = str(plan.path).encode()
-    change.do("keep the configuration's path", lambda: _store(store, "path", path))
+    change.do("keep the configuration's path", lambda: keep_text(store, "path", path))
     if before is not None and before != plan.int8:
-        backup = plan.path.with_name(f"{plan.path.name}.bak")
+        backup = plan.path.with_name(f"{plan.path.name}.before-int8")
         mode = plan.path.stat().st_mode & 0o777
         change.do(f"write {backup}", lambda: write_atomic(backup, before, mode))
-
-
-def _move(change: Change, source: Path, dest: Path) -> None:
-    change.do(f"move {source} -> {dest}", lambda: rename_durable(source, dest))
 
 
 def _clear_incoming(store: Store, incoming: Path) -> None:
@@ -524,16 +377,6 @@ def _staged_problems(store: Store, release: str, verify: bool) -> list[str]:
     return store.whole(folder, entries, verify)
 
 
-def _require_way_back(store: Store, listed: Mapping[str, Any] | None) -> None:
-    wrong = store.fp32_problems(list(listed["source"]) if listed else None, listed is not None)
-    if wrong:
-        raise ModelOpsError(
-            "the FP32 pair, the way back, is not whole: " + "; ".join(wrong),
-            where=store.root,
-            remedy="Copy the FP32 pair that was quantized there again. Nothing was changed.",
-        )
-
-
 def _put_broken_state_aside(store: Store, to: str, check_mode: bool) -> bool:
     """The way back to FP32 must not depend on a state that somebody damaged."""
     try:
@@ -542,14 +385,7 @@ def _put_broken_state_aside(store: Store, to: str, check_mode: bool) -> bool:
         if to != FP32:
             raise
         if not check_mode:
-            aside = store.state_file.with_name("state.json.broken")
+            aside = store.state_file.with_name(f"state.json.broken-{stamp()}")
             rename_durable(store.state_file, aside)
         return True
     return False
-
-
-def _merge(first: dict[str, Any] | None, second: dict[str, Any]) -> dict[str, Any]:
-    """Join what recovery did with what the operation did."""
-    if first is None:
-        return second
-    return {**second, "changed": True, "moved": [*first["moved"], *second["moved"]]}

@@ -6,6 +6,7 @@ Standard library only: it runs with the target's own Python.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ State = dict[str, Any]
 def now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def stamp() -> str:
+    """Return the time in UTC for a file name that nobody has yet."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
 
 
 def fresh_state() -> State:
@@ -92,6 +98,9 @@ class Store:
             raise self._unusable(f"schema {SCHEMA} is expected")
         if set(fresh_state()) - set(state):
             raise self._unusable("fields are missing")
+        malformed = [field for field, fine in _SHAPES.items() if not fine(state[field])]
+        if malformed:
+            raise self._unusable(f"{', '.join(malformed)} malformed")
         return state
 
     def save(self, state: State) -> None:
@@ -157,6 +166,24 @@ class Store:
             remedy="Roll back to FP32 (rollback.yml): that puts the broken file aside as"
             " state.json.broken and starts a new one.",
         )
+
+
+def _has(value: Any, *fields: str) -> bool:
+    return value is None or (isinstance(value, dict) and set(fields) <= set(value))
+
+
+# Somebody may have edited the state: what the operations rely on.
+_SHAPES: dict[str, Callable[[Any], bool]] = {
+    "active": lambda v: isinstance(v, str),
+    "live": lambda v: v is None or isinstance(v, str),
+    "last_good": lambda v: isinstance(v, str),
+    "confirmed": lambda v: isinstance(v, bool),
+    "before": lambda v: _has(v, "active", "live"),
+    "pending": lambda v: _has(v, "in", "out", "config"),
+    "previous": lambda v: isinstance(v, dict),
+    "void": lambda v: isinstance(v, dict),
+    "history": lambda v: isinstance(v, list) and all(_has(e, "release") and e for e in v),
+}
 
 
 def record(state: State, event: str, release: str, by: str, reason: str = "") -> None:

@@ -28,7 +28,7 @@ def test_stage_activate_commit_roll_back(target):
     assert not target.commit(a)["changed"]
     assert not target.activate(a)["changed"]
     assert not target.stage(listed)["changed"]
-    assert target.config.with_name("sarai.yaml.bak").read_text() == CONFIG
+    assert target.config.with_name("sarai.yaml.before-int8").read_text() == CONFIG
     assert target.roll_back()["changed"]
     assert target.in_service() == "fp32"
     assert target.config.read_text() == CONFIG
@@ -234,3 +234,104 @@ def test_mode_of_the_configuration_is_kept(target):
     target.release("A")
     assert target.config.stat().st_mode & 0o777 == 0o640
     assert target.store.texts.joinpath("before").stat().st_mode & 0o777 == 0o600
+
+
+def interrupted_by_a_dead_run(target) -> tuple[str, str]:
+    """A is good; B was activated and nobody validated it."""
+    a = target.release("A")
+    listed = target.arrive("B")
+    target.stage(listed)
+    target.activate(listed["release_id"])
+    return a, listed["release_id"]
+
+
+def test_what_nobody_validated_is_never_gone_back_to(target):
+    a, _ = interrupted_by_a_dead_run(target)
+    listed = target.arrive("C")
+    target.stage(listed)
+    target.activate(listed["release_id"])
+    target.revert()
+    assert target.in_service() == a
+
+
+def test_every_change_undoes_an_interrupted_move_first(target, monkeypatch):
+    target.release("A")
+    b, c = target.arrive("B"), target.arrive("C")
+    target.stage(b)
+    calls = []
+
+    def cut(source, dest):
+        calls.append(dest)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return rename(source, dest)
+
+    from modelops import moves
+
+    rename = moves.rename_durable
+    monkeypatch.setattr(moves, "rename_durable", cut)
+    with pytest.raises(KeyboardInterrupt):
+        target.activate(b["release_id"])
+    monkeypatch.setattr(moves, "rename_durable", rename)
+    assert target.in_service() == "fp32"
+    target.stage(c)
+    assert target.store.load()["pending"] is None
+    assert target.in_service() != "fp32"
+
+
+def test_no_revert_to_fp32_that_is_gone(target):
+    _, b = interrupted_by_a_dead_run(target)
+    for path in target.store.fp32:
+        path.unlink()
+    with pytest.raises(ModelOpsError, match="way back"):
+        target.revert()
+    assert "m_int8" in target.named()
+    assert target.store.load()["history"][-1]["event"] == "revert failed"
+    assert target.store.load()["active"] == b
+
+
+@pytest.mark.parametrize("field", ["history", "pending", "before", "void"])
+def test_a_state_edited_by_hand_does_not_stop_the_way_back(target, field):
+    target.release("A")
+    state = target.store.load()
+    state[field] = "x"
+    target.store.save(state)
+    config = target.plan_without_state()
+    release.roll_back(target.store, "fp32", config, by="", reason="", void=False)
+    assert target.in_service() == "fp32"
+    assert list(target.store.releases.glob("state.json.broken-*"))
+
+
+def test_a_hand_edit_after_the_activation_survives_the_timer(target):
+    listed = target.arrive("A")
+    target.stage(listed)
+    target.activate(listed["release_id"])
+    text = target.config.read_text().replace("# SARAi", "# SARAi, m_int8.onnx since today")
+    target.config.write_text(text)
+    target.revert(with_plan=False)
+    assert target.config.read_text() == CONFIG.replace(
+        "# SARAi", "# SARAi, m_int8.onnx since today"
+    )
+
+
+def test_no_commit_of_a_pair_that_is_not_whole(target):
+    listed = target.arrive("A")
+    target.stage(listed)
+    target.activate(listed["release_id"])
+    target.store.live[1].unlink()
+    with pytest.raises(ModelOpsError, match="not whole"):
+        target.commit(listed["release_id"])
+
+
+def test_a_foreign_manifest_is_not_staged(target):
+    a, b = target.arrive("A"), target.arrive("B")
+    incoming = target.store.incoming / a["release_id"]
+    with pytest.raises(ModelOpsError, match="manifest is that of release"):
+        release.stage(target.store, a["release_id"], b, incoming, False)
+
+
+def test_the_owners_own_backup_is_not_written_over(target):
+    own = target.config.with_name("sarai.yaml.bak")
+    own.write_text("mine")
+    target.release("A")
+    assert own.read_text() == "mine"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from modelops import config_file, release
+from modelops import config_file, moves
 from modelops.errors import ModelOpsError
 from target import Target
 
@@ -123,7 +123,7 @@ def allowed_damage(name: str, target: Target) -> bool:
 
 def rerun(target: Target, listed: dict, operation: Callable) -> None:
     """A run begins with the recovery, so that it plans on what is there after it."""
-    release.recover(target.store)
+    moves.recover(target.store)
     operation(target, listed)
 
 
@@ -171,25 +171,25 @@ def test_power_cut_at_every_call(name, tmp_path, monkeypatch, record_property):
 
 
 def without_the_detour_over_fp32(patch: pytest.MonkeyPatch) -> None:
-    original = release._write_config
+    original = moves.write_config
 
     def straight(change, current, wanted):
         if wanted == change.texts.fp32 != change.texts.after:
             return
         original(change, change.texts.before, wanted)
 
-    patch.setattr(release, "_write_config", straight)
+    patch.setattr(moves, "write_config", straight)
 
 
 def without_the_note_of_what_is_under_way(patch: pytest.MonkeyPatch) -> None:
-    original = release.Change.save
+    original = moves.Change.save
 
     def forgetful(change, **fields):
         if fields.get("pending"):
             fields = {}
         original(change, **fields)
 
-    patch.setattr(release.Change, "save", forgetful)
+    patch.setattr(moves.Change, "save", forgetful)
 
 
 def without_a_whole_configuration(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,245 @@
+"""How pairs and configuration move on a target, and how an interrupted move is undone.
+
+Standard library only. A change is a list of small steps. Between any two of them, and within each,
+the configuration names a model whose graph and data are both there and belong together.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import config_file
+from .errors import ModelOpsError
+from .files import rename_durable, write_atomic
+from .store import FP32, State, Store, record, stamp
+
+
+class Step(NamedTuple):
+    """One thing to do, and how it is called."""
+
+    text: str
+    act: Callable[[], object]
+
+
+class Texts(NamedTuple):
+    """What the configuration says before, while the pair moves, and after."""
+
+    path: Path
+    before: bytes | None
+    fp32: bytes
+    after: bytes
+
+
+class Change:
+    """The steps of one operation, and what it gives back."""
+
+    def __init__(self, store: Store, state: State) -> None:
+        self.store, self.state = store, state
+        self.steps: list[Step] = []
+        self.texts: Texts | None = None
+
+    def do(self, text: str, act: Callable[[], object]) -> None:
+        self.steps.append(Step(text, act))
+
+    def save(self, **fields: Any) -> None:
+        """Change the state and write it, as a step."""
+        self.state = {**self.state, **fields}
+        state = self.state
+        self.do("write state.json", lambda: self.store.save(state))
+
+    def perform(self, check_mode: bool) -> dict[str, Any]:
+        """Do the steps, or in check mode only tell them."""
+        if not check_mode:
+            for step in self.steps:
+                step.act()
+        result: dict[str, Any] = {
+            "changed": bool(self.steps),
+            "state": self.state,
+            "moved": [step.text for step in self.steps],
+        }
+        if self.texts and self.texts.before != self.texts.after:
+            result["diff"] = {
+                "before_header": str(self.texts.path),
+                "after_header": str(self.texts.path),
+                "before": (self.texts.before or b"").decode(errors="replace"),
+                "after": self.texts.after.decode(errors="replace"),
+            }
+        return result
+
+
+def recover(
+    store: Store, check_mode: bool = False, *, restore: bool = True
+) -> dict[str, Any] | None:
+    """Undo a move that was interrupted, so that everything is as before it; None without one.
+
+    Without `restore`, or when the pair of before is broken, the configuration goes on naming FP32.
+    """
+    try:
+        state = store.load()
+    except ModelOpsError:
+        return None  # whoever needs the state says what is wrong with it
+    pending = state["pending"]
+    if not pending:
+        return None
+    change = Change(store, state)
+    record(change.state, "undone", pending["in"] or FP32, "recovery", "it was interrupted")
+    change.do("undo the move that was interrupted", lambda: _undo(store, state, restore))
+    change.save(pending=None)
+    return change.perform(check_mode)
+
+
+def _undo(store: Store, state: State, restore: bool) -> None:
+    """Bring configuration and pairs back to where they were; killed inside, it starts over."""
+    pending = state["pending"]
+    path = Path(pending["config"])
+    texts = {kind: _stored(store, kind) for kind in ("before", "fp32", "after")}
+    current = config_file.read(path)
+    # First the configuration names FP32, then the pairs move, then it names what it named before.
+    # Before and after may be one text, when one INT8 pair replaces another: no short cut there.
+    if current is not None and current != texts["fp32"]:
+        planned = current in (texts["before"], texts["after"]) and texts["fp32"] is not None
+        safe = texts["fp32"] if planned else _by_hand(store, current, path)
+        assert safe is not None
+        if safe != current:
+            require_way_back(store, None)
+            config_file.replace(path, safe, config_file.digest(current))
+        current = safe
+    arriving = store.releases / pending["in"] if pending["in"] else None
+    leaving = store.releases / pending["out"] if pending["out"] else None
+    for live in store.live:
+        if arriving and live.exists() and not (arriving / live.name).exists():
+            rename_durable(live, arriving / live.name)
+    for live in reversed(store.live):
+        if leaving and (leaving / live.name).exists() and not live.exists():
+            rename_durable(leaving / live.name, live)
+    if texts["before"] in (None, current) or current != texts["fp32"] or not restore:
+        return
+    if not store.live_problems(state, True):
+        assert texts["before"] is not None
+        config_file.replace(path, texts["before"], config_file.digest(current))
+
+
+def switch(change: Change, arriving: str | None, *, damaged: bool, move_out: bool = True) -> None:
+    """Plan the moves: FP32 in the configuration, old pair out, new pair in, the new text.
+
+    Args:
+        arriving: the release whose pair moves to the live names; None for none.
+        damaged: whether the pair at the live names is not what the state says.
+        move_out: whether the pair at the live names leaves.
+    """
+    store, state, texts = change.store, change.state, change.texts
+    assert texts is not None
+    for path in (*store.live, store.releases, store.incoming):
+        if path.is_symlink():
+            raise ModelOpsError(
+                "a symbolic link stands where a file or folder of this project belongs",
+                where=path,
+                remedy="Look who put it there, and remove it.",
+            )
+    there = [path for path in store.live if path.exists()] if move_out else []
+    leaving = _leaving(store, state, damaged) if there else None
+    if leaving:
+        folder = store.releases / leaving
+        if leaving.startswith("damaged-") and folder.exists():
+            change.do(f"remove {folder}", lambda: shutil.rmtree(folder))
+        change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
+    for kind in ("before", "fp32", "after"):
+        text = getattr(texts, kind)
+        change.do(f"keep the text {kind}", partial(keep_text, store, kind, text))
+    change.save(pending={"in": arriving, "out": leaving, "config": str(texts.path)})
+    write_config(change, texts.before, texts.fp32)
+    for path in there:
+        assert leaving is not None
+        move(change, path, store.releases / leaving / path.name)
+    if arriving:
+        for path in reversed(store.live):
+            move(change, store.releases / arriving / path.name, path)
+    write_config(change, texts.fp32, texts.after)
+
+
+def _leaving(store: Store, state: State, damaged: bool) -> str:
+    """Return the folder that the pair at the live names moves to; nothing of anybody's is lost."""
+    home = store.releases / str(state["live"])
+    taken = any((home / path.name).exists() for path in store.live)
+    if state["live"] is None or (taken and not damaged):
+        return f"unmanaged-{stamp()}"
+    return f"damaged-{state['live']}" if damaged else str(state["live"])
+
+
+def planned_texts(store: Store, config: Mapping[str, Any] | None, to: str) -> Texts:
+    """Return the texts that lead to naming `to`, with or without a controller's plan."""
+    if config is not None:
+        plan = config_file.Plan(config)
+        return Texts(plan.path, plan.before, plan.fp32, plan.fp32 if to == FP32 else plan.int8)
+    path = Path(_required(_stored(store, "path"), store).decode())
+    current = _required(config_file.read(path), store)
+    if current == _stored(store, "after"):
+        fp32 = _required(_stored(store, "fp32"), store)
+    else:
+        fp32 = _by_hand(store, current, path)
+    return Texts(path, current, fp32, fp32 if to == FP32 else current)
+
+
+def _by_hand(store: Store, current: bytes, path: Path) -> bytes:
+    """Let a text that somebody edited after us name FP32: in our lines, else in the name alone."""
+    after, fp32 = _stored(store, "after"), _stored(store, "fp32")
+    carried = config_file.carry_over(current, after, fp32) if after and fp32 else None
+    return carried or config_file.without_int8(current, store.name, path)
+
+
+def _required(text: bytes | None, store: Store) -> bytes:
+    if text is None:
+        raise ModelOpsError(
+            "it is not known how the configuration named FP32",
+            where=store.texts,
+            remedy="Run rollback.yml, which plans it anew.",
+        )
+    return text
+
+
+def _stored(store: Store, kind: str) -> bytes | None:
+    path = store.texts / kind
+    return path.read_bytes() if path.is_file() else None
+
+
+def keep_text(store: Store, kind: str, text: bytes | None) -> None:
+    store.texts.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if text is None:
+        (store.texts / kind).unlink(missing_ok=True)
+    else:
+        write_atomic(store.texts / kind, text, 0o600)
+
+
+def write_config(change: Change, current: bytes | None, wanted: bytes) -> None:
+    texts = change.texts
+    assert texts is not None
+    if current != wanted:
+        change.do(
+            f"write {texts.path}",
+            lambda: config_file.replace(texts.path, wanted, config_file.digest(current)),
+        )
+
+
+def move(change: Change, source: Path, dest: Path) -> None:
+    change.do(f"move {source} -> {dest}", lambda: rename_durable(source, dest))
+
+
+def require_way_back(store: Store, listed: Mapping[str, Any] | None) -> None:
+    wrong = store.fp32_problems(list(listed["source"]) if listed else None, listed is not None)
+    if wrong:
+        raise ModelOpsError(
+            "the FP32 pair, the way back, is not whole: " + "; ".join(wrong),
+            where=store.root,
+            remedy="Copy the FP32 pair that was quantized there again. Nothing was changed.",
+        )
+
+
+def joined(first: dict[str, Any] | None, second: dict[str, Any]) -> dict[str, Any]:
+    """Join what recovery did with what the operation did."""
+    if first is None:
+        return second
+    return {**second, "changed": True, "moved": [*first["moved"], *second["moved"]]}
