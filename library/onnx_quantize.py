@@ -51,6 +51,55 @@ options:
     type: list
     elements: str
     default: []
+  forms:
+    description: The form of single nodes by name, instead of the rule's. One of
+      C(dynamic_int8), C(blockwise_int8), C(weight_int8), C(fp32).
+    type: dict
+    default: {}
+  verify:
+    description:
+      - Check a new pair with onnx.checker, load it and run it once, in child processes, before it
+        gets its names. Needs onnxruntime.
+      - Where the inputs fit neither the new model nor the source, it is loaded only, and
+        RV(verified) says so.
+    type: bool
+    default: true
+  quality:
+    description:
+      - Thresholds that the result must keep against the source, some of C(cosine), C(mse),
+        C(mae), C(sqnr_db). Where the rule's forms miss them, the fewest nodes that are needed
+        move to 8-bit blocks (C(blockwise_int8)), then to FP32, each step measured on the whole
+        model. Fails when no mix reaches them.
+      - With a manifest of the same source and options beside I(dest), the forms that were found
+        before are taken up.
+    type: dict
+    default: {}
+  samples:
+    description: How many seeded inputs O(quality) is measured on.
+    type: int
+    default: 2
+  seed:
+    description: The seed of the inputs for O(verify) and O(quality).
+    type: int
+    default: 0
+  ranges:
+    description: By name of an input, the list [low, high] of its values, both included.
+    type: dict
+    default: {}
+  shapes:
+    description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
+    type: dict
+    default: {}
+  inputs:
+    description: An C(.npz) file with an array for each input, instead of seeded ones.
+    type: path
+  timeout_s:
+    description: The limit of each single step of O(verify) and O(quality), in seconds.
+    type: float
+    default: 600
+  work_dir:
+    description: An existing folder for the outputs that O(quality) compares.
+    type: path
   threads:
     description: Threads that read and quantize. The bytes do not depend on it.
     type: int
@@ -88,6 +137,15 @@ EXAMPLES = r"""
     src: /srv/models/agi_audio_core.onnx
     dest: /srv/models/agi_audio_core_int8.onnx
     exclude_nodes: ["head_*"]
+
+- name: Keep a similarity, whatever nodes must give way
+  onnx_quantize:
+    src: /srv/models/agi_audio_core.onnx
+    dest: /srv/models/agi_audio_core_int8.onnx
+    quality:
+      cosine: 0.98
+    ranges:
+      audio_codes: [0, 1023]
 """
 
 RETURN = r"""
@@ -120,8 +178,22 @@ manifest:
   description: The manifest of the release, as M(artifact_manifest) writes it.
   returned: success
   type: dict
+verified:
+  description: Whether the model ran, a note, and the time and memory of the child processes.
+  returned: when a pair was written with O(verify)
+  type: dict
+quality_path:
+  description: A row for each mix of forms that was measured, with moved, form, figures and bytes.
+  returned: when a pair was written with O(quality)
+  type: list
+  elements: dict
+notes:
+  description: What else a reader should know.
+  returned: success
+  type: list
+  elements: str
 elapsed_s:
-  description: How long it took, in seconds.
+  description: How long it took without proving, in seconds.
   returned: success
   type: float
 peak_rss_bytes:
@@ -152,6 +224,16 @@ ARGUMENT_SPEC: dict[str, Any] = {
     },
     "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
     "exclude_nodes": {"type": "list", "elements": "str", "default": []},
+    "forms": {"type": "dict", "default": {}},
+    "verify": {"type": "bool", "default": True},
+    "quality": {"type": "dict", "default": {}},
+    "samples": {"type": "int", "default": 2},
+    "seed": {"type": "int", "default": 0},
+    "ranges": {"type": "dict", "default": {}},
+    "shapes": {"type": "dict", "default": {}},
+    "inputs": {"type": "path"},
+    "timeout_s": {"type": "float", "default": 600},
+    "work_dir": {"type": "path"},
     "threads": {"type": "int", "default": 2},
     "force": {"type": "bool", "default": False},
 }
@@ -163,8 +245,9 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     from ansible.module_utils.modelops.errors import ModelOpsError
 
     try:
+        from ansible.module_utils.modelops.child import Setup
         from ansible.module_utils.modelops.plan import Recipe
-        from ansible.module_utils.modelops.quantize import quantize
+        from ansible.module_utils.modelops.quantize import Proof, quantize
     except ImportError as error:
         raise ModelOpsError(
             f"this Python lacks a package ({error})",
@@ -182,6 +265,20 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             granularity=params["granularity"],
             op_types=tuple(params["op_types"]),
             exclude_nodes=tuple(params["exclude_nodes"]),
+            forms=params["forms"],
+        ),
+        proof=Proof(
+            verify=params["verify"],
+            quality=params["quality"],
+            setup=Setup(
+                seed=params["seed"],
+                ranges=params["ranges"],
+                shapes=params["shapes"],
+                inputs=Path(params["inputs"]) if params["inputs"] else None,
+                timeout_s=params["timeout_s"],
+                work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
+            ),
+            samples=params["samples"],
         ),
         threads=max(1, params["threads"]),
         check_mode=check_mode,

@@ -67,7 +67,8 @@ class Chain:
 class GraphState:
     """What the nodes of one graph share: values that were made once already, by what they hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, outermost: bool) -> None:
+        self.outermost = outermost
         self.quantized: dict[str, list[str]] = {}  # activation: INT8 value, scale, zero point
         self.casts: dict[str, str] = {}  # value: the same in FP32
         self.unpacked: dict[tuple[str, ...], str] = {}  # weight and layout: its value
@@ -129,6 +130,35 @@ class Emitter:
         if (alpha := _factor(node, "alpha")) != 1.0:
             product = chain.add("Mul", product, self._number(alpha))
         return self._finish(chain, node, weight, state, product)
+
+    def probed(
+        self,
+        node: NodeProto,
+        weight: Constant,
+        state: GraphState,
+        emit: Callable[[NodeProto], list[NodeProto]],
+    ) -> tuple[list[NodeProto], str, str]:
+        """A node in FP32, beside it its INT8 form, and the sums of squares that compare them.
+
+        Args:
+            emit: makes the nodes of the form for a node.
+
+        Returns:
+            The nodes, and the names of the squared error and of the squared reference.
+        """
+        own = NodeProto()
+        own.CopyFrom(node)
+        own.name = self._names.fresh(f"{node.name or node.output[0]}_int8")
+        for index, name in enumerate(node.output):
+            own.output[index] = self._names.fresh(f"{name}_int8") if name else ""
+        chain = self._chain(node)
+        reference = self._as_fp32(chain, node.output[0], weight, state)
+        difference = chain.add("Sub", self._as_fp32(chain, own.output[0], weight, state), reference)
+        error, whole = (
+            chain.add("ReduceSum", chain.add("Mul", x, x), keepdims=0)
+            for x in (difference, reference)
+        )
+        return [node, *emit(own), *chain.nodes], error, whole
 
     def gather_rows(self, node: NodeProto, weight: Constant) -> list[NodeProto]:
         """Gather INT8 rows and their scales, then multiply: only the rows in use are unpacked."""

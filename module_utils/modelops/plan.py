@@ -72,13 +72,24 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Decision:
-    """The form of one node and why; `weight` names the tensor that it is about."""
+    """The form of one node and why.
+
+    Attributes:
+        weight: the tensors that it is about.
+        has_blocks: whether the node has a block-wise form.
+    """
 
     node: str
     op: str
     form: str
     reason: str
     weight: str
+    has_blocks: bool
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what stands in the manifest."""
+        names = ("node", "op", "form", "reason", "weight")
+        return {name: getattr(self, name) for name in names}
 
 
 class Plan:
@@ -91,10 +102,14 @@ class Plan:
         recipe: what to do.
         files: handles to read the weights with.
         scratch: folder for scratch files; None takes the system's.
+        probe: make the model that quality.rank runs instead: every quantized node stays in FP32,
+            in the outermost graph its INT8 form stands beside it, and the outputs are the sums of
+            the squared error and of the squared reference.
 
     Attributes:
         layout: the data file.
         decisions: every node that holds a weight, in graph order.
+        probes: with `probe`, each node and the names of its two outputs, empty within subgraphs.
         graph_bytes: the graph file, equal for equal input.
 
     Raises:
@@ -109,8 +124,11 @@ class Plan:
         recipe: Recipe,
         files: Files,
         scratch: Path | None,
+        probe: bool = False,
     ) -> None:
         self._opset = _opset(model)
+        self._probe = probe
+        self.probes: list[tuple[str, str, str]] = []
         self.layout = Layout(location)
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
@@ -120,6 +138,11 @@ class Plan:
             per_channel=recipe.granularity == "per_channel",
         )  # fmt: skip
         self._rewrite(model.graph, {}, "")
+        if probe:
+            del model.graph.output[:]
+            for name in (name for _, *pair in self.probes for name in pair if name):
+                output = helper.make_tensor_value_info(name, TensorProto.FLOAT, [])
+                model.graph.output.append(output)
         self._keep_rest(model)
         model.graph.initializer.extend(self._emitter.tensors)
         if any(d.form == BLOCKWISE for d in self.decisions):
@@ -130,7 +153,7 @@ class Plan:
     def _rewrite(self, graph: GraphProto, outer: Mapping[str, Constant], scope: str) -> None:
         """Rewrite a graph and those nested in it; `outer` are the constants seen from outside."""
         constants = {**outer, **initializers(graph, scope)}
-        state = GraphState()
+        state = GraphState(outermost=not scope)
         nodes: list[NodeProto] = []
         for index, node in enumerate(graph.node):
             for branch, inner in enumerate(subgraphs(node)):
@@ -154,19 +177,36 @@ class Plan:
         form, reason = self._decide(node, held)
         name = node.name or next(iter(node.output), "")
         weights = ", ".join(weight.tensor.name for _, weight in held)
-        self.decisions.append(Decision(name, node.op_type, form, reason, weights))
+        blocks = bool(held) and _is_matrix(node, *held[0])
+        self.decisions.append(Decision(name, node.op_type, form, reason, weights, blocks))
         if reason != EXCLUDED:
             self._checked.update(weight.tensor.name for _, weight in held)
+        if form == FP32:
+            return [node]
+        if not self._probe:
+            return self._emit(form, node, held, state)
+        if not state.outermost or not node.output[0]:
+            self.probes.append((name, "", ""))
+            return [node]
+        nodes, error, whole = self._emitter.probed(
+            node, held[0][1], state, lambda own: self._emit(form, own, held, state)
+        )
+        self.probes.append((name, error, whole))
+        return nodes
+
+    def _emit(
+        self, form: str, node: NodeProto, held: list[tuple[int, Constant]], state: GraphState
+    ) -> list[NodeProto]:
+        """The nodes that stand for a node in a form."""
+        weight = held[0][1]
         if form == DYNAMIC:
-            return self._emitter.dynamic(node, held[0][1], state)
+            return self._emitter.dynamic(node, weight, state)
         if form == BLOCKWISE:
-            return self._emitter.blockwise(node, held[0][1], state)
+            return self._emitter.blockwise(node, weight, state)
         if form == ROWS:
-            return self._emitter.gather_rows(node, held[0][1])
-        if form == WEIGHT_ONLY:
-            channels = [(i, w, _leading(node, i, w)) for i, w in held if _is_worth(w)]
-            return self._emitter.weight_only(node, channels, state)
-        return [node]
+            return self._emitter.gather_rows(node, weight)
+        channels = [(i, w, _leading(node, i, w)) for i, w in held if _is_worth(w)]
+        return self._emitter.weight_only(node, channels, state)
 
     def _decide(self, node: NodeProto, held: list[tuple[int, Constant]]) -> tuple[str, str]:
         """Return the form of a node and the reason: the one place where forms are chosen."""
@@ -183,7 +223,7 @@ class Plan:
         if not weight.is_float:
             kind = TensorProto.DataType.Name(weight.tensor.data_type)
             return FP32, f"its weight is {kind}, no floating-point type"
-        matrix = op in ("MatMul", "Gemm") and index == 1 and len(weight.dims) == 2
+        matrix = _is_matrix(node, index, weight)
         wanted = self._recipe.forms.get(node.name or node.output[0])
         if wanted in (FP32, WEIGHT_ONLY) or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
             return wanted, "the recipe's forms say so"
@@ -247,6 +287,11 @@ def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tupl
             held.append((index, found))
     # Both operands of a MatMul constant: one is enough to say what it holds.
     return held[:1] if node.op_type == "MatMul" else held
+
+
+def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
+    """Tell whether a weight is the right operand [K, N] of a multiplication."""
+    return node.op_type in ("MatMul", "Gemm") and index == 1 and len(weight.dims) == 2
 
 
 def _is_worth(weight: Constant) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import onnx
 
 from . import manifest
+from .child import Setup
 from .errors import ModelOpsError
 from .files import fsync_dir, rename_durable, require_space, sha256_file
 from .forms import FP32
@@ -24,7 +26,10 @@ from .graph import read_model, validate
 from .locks import exclusive
 from .memory import peak_rss_bytes
 from .plan import Plan, Recipe
+from .quality import check as check_quality
+from .quality import judging, passes, rank, search
 from .tensors import Files
+from .verify import verify
 
 # Raise it when equal input gives other bytes than before: it is one of the manifest's versions.
 QUANTIZER_VERSION = "1"
@@ -32,11 +37,30 @@ QUANTIZER_VERSION = "1"
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Proof:
+    """How a result is proven before it gets its final names.
+
+    Attributes:
+        verify: check, load and run it in child processes (see verify.verify).
+        quality: thresholds by name (see quality.GATES) that the result must keep; nodes move to
+            more exact forms until it does. Empty leaves the forms to the rule.
+        setup: inputs and limits of the runs.
+        samples: seeded inputs that the quality is measured on.
+    """
+
+    verify: bool = False
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    setup: Setup = field(default_factory=Setup)
+    samples: int = 2
+
+
 def quantize(
     src: Path,
     dest: Path,
     recipe: Recipe,
     *,
+    proof: Proof | None = None,
     threads: int = 2,
     check_mode: bool = False,
     force: bool = False,
@@ -47,11 +71,12 @@ def quantize(
 
     Nothing is believed from an earlier run: an existing pair is unchanged only when streaming the
     source again gives its very bytes. Check mode streams too, without writing, so that it names
-    the exact result.
+    the exact result; with a quality to keep it cannot run the models, and says so in `notes`.
 
     Args:
         src: the FP32 graph; its weights inline or in data files of its folder.
         dest: the INT8 graph to be, ending in `.onnx`, in an existing folder.
+        proof: what the result must stand before it gets its names; None asks nothing.
         threads: threads that read and quantize.
         force: write even when the pair is right already.
         hash_source: give the SHA-256 of the source, which costs one more read of it.
@@ -60,101 +85,213 @@ def quantize(
     Returns:
         `changed`, `release_id`, `artifacts` and `source` (path, name, size in bytes, sha256),
         `quantized` (node names), `kept_fp32` (node and reason), `manifest`, `source_bytes`,
-        `elapsed_s`, `peak_rss_bytes`.
+        `verified` (see verify.verify), `quality_path` (see quality.search), `notes`, `elapsed_s`
+        without proving, `peak_rss_bytes` of this process.
 
     Raises:
-        ModelOpsError: what the source, the destination or the disk does not allow.
+        ModelOpsError: what the source, the destination, the disk or the proof does not allow.
     """
-    started = time.monotonic()
-    dest_data = dest.with_name(f"{dest.name}.data")
-    model = read_model(src)
-    sources = [src, *sorted(validate(model, src))]
-    _check_destination(dest, dest_data, sources)
-    before = _fingerprints(sources)
-    # The hash runs beside the work: it reads the file into the cache that the work reads from.
-    with ThreadPoolExecutor(1) as background, closing(Files()) as files:
-        hashing = {p: background.submit(sha256_file, p) for p in sources if hash_source}
-        scratch = None if check_mode else dest.parent
-        plan = Plan(model, src.parent, dest_data.name, recipe, files, scratch)
-        del model
-        pair = {dest: len(plan.graph_bytes), dest_data: plan.layout.size}
-        hashes = {dest: hashlib.sha256(plan.graph_bytes).hexdigest()}
-        report = _reporter(progress, plan.layout.size)
-        require_space(dest.parent, sum(pair.values()), f"the INT8 pair {dest.name}")
-        sizes_fit = all(_is_file_of_size(path, size) for path, size in pair.items())
-        changed = True
-        if check_mode or (sizes_fit and not force):
-            hashes[dest_data] = plan.layout.stream(None, threads, report)
-            same = sizes_fit and all(sha256_file(path) == hashes[path] for path in pair)
-            changed = force or not same
-        if changed and not check_mode:
-            hashes[dest_data] = _write(plan, dest, dest_data, threads, report, before)
-        source_hashes = {path: future.result() for path, future in hashing.items()}
-    _require_unchanged(before)
-    artifacts = [_entry(path, pair[path], hashes[path]) for path in pair]
-    source = [_entry(path, path.stat().st_size, source_hashes.get(path)) for path in sources]
-    decisions = [asdict(decision) for decision in plan.decisions]
-    return {
-        "changed": changed,
-        "release_id": manifest.release_id(artifacts),
-        "artifacts": artifacts,
-        "source": source,
-        "source_bytes": sum(int(entry["size"]) for entry in source),
-        "quantized": [d["node"] for d in decisions if d["form"] != FP32],
-        "kept_fp32": [
-            {"node": d["node"], "op": d["op"], "reason": d["reason"]}
-            for d in decisions
-            if d["form"] == FP32
-        ],
-        "manifest": manifest.build(artifacts, source, recipe.as_dict(), decisions, versions()),
-        "elapsed_s": round(time.monotonic() - started, 3),
-        "peak_rss_bytes": peak_rss_bytes(),
-    }
+    job = _Job(src, dest, recipe, proof or Proof(), threads, progress)
+    with closing(job):
+        return job.run(check_mode, force, hash_source)
+
+
+class _Job:
+    """One quantization: what is known of it so far."""
+
+    def __init__(
+        self,
+        src: Path,
+        dest: Path,
+        recipe: Recipe,
+        proof: Proof,
+        threads: int,
+        progress: Progress | None,
+    ) -> None:
+        self.started = time.monotonic()
+        self.src, self.dest, self.recipe, self.proof = src, dest, recipe, proof
+        self.data = dest.with_name(f"{dest.name}.data")
+        self.threads, self.progress = threads, progress
+        self.thresholds = check_quality(proof.quality)
+        self.sources = [src, *sorted(validate(read_model(src), src))]
+        _check_destination(dest, self.data, self.sources)
+        self.before = _fingerprints(self.sources)
+        self.files = Files()
+        self.notes: list[str] = []
+        self.path: list[dict[str, Any]] = []
+        self.verified: dict[str, Any] | None = None
+        self.proving_s = 0.0
+
+    def close(self) -> None:
+        self.files.close()
+
+    def run(self, check_mode: bool, force: bool, hash_source: bool) -> dict[str, Any]:
+        # The hash runs beside the work: it reads the file into the cache that the work reads from.
+        with ThreadPoolExecutor(1) as background:
+            hashing = {p: background.submit(sha256_file, p) for p in self.sources if hash_source}
+            if self.thresholds:
+                self._take_up_forms({p: f.result() for p, f in hashing.items()})
+            plan = self._plan(None if check_mode else self.dest.parent)
+            sizes = self._sizes(plan)
+            require_space(self.dest.parent, sum(sizes.values()), f"the pair {self.dest.name}")
+            hashes = {self.dest: hashlib.sha256(plan.graph_bytes).hexdigest()}
+            sizes_fit = all(_is_file_of_size(path, size) for path, size in sizes.items())
+            changed = True
+            if check_mode or (sizes_fit and not force):
+                hashes[self.data] = plan.layout.stream(None, self.threads, self._reporter(plan))
+                same = sizes_fit and all(sha256_file(path) == hashes[path] for path in sizes)
+                changed = force or not same
+            if changed and check_mode and self.thresholds:
+                self.notes.append(
+                    "Check mode runs no model: nodes may still move to keep the quality."
+                )
+            if changed and not check_mode:
+                plan, hashes = self._write(plan)
+                sizes = self._sizes(plan)
+            source_hashes = {path: future.result() for path, future in hashing.items()}
+        _require_unchanged(self.before)
+        return self._result(changed, plan, sizes, hashes, source_hashes)
+
+    def _result(
+        self,
+        changed: bool,
+        plan: Plan,
+        sizes: Mapping[Path, int],
+        hashes: Mapping[Path, str],
+        source_hashes: Mapping[Path, str],
+    ) -> dict[str, Any]:
+        artifacts = [_entry(path, sizes[path], hashes[path]) for path in sizes]
+        source = [_entry(p, p.stat().st_size, source_hashes.get(p)) for p in self.sources]
+        decisions = [decision.as_dict() for decision in plan.decisions]
+        quantized = [d["node"] for d in decisions if d["form"] != FP32]
+        if not quantized:
+            self.notes.append("No node was quantized; kept_fp32 says why.")
+        asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
+        return {
+            "changed": changed,
+            "release_id": manifest.release_id(artifacts),
+            "artifacts": artifacts,
+            "source": source,
+            "source_bytes": sum(int(entry["size"]) for entry in source),
+            "quantized": quantized,
+            "kept_fp32": [
+                {"node": d["node"], "op": d["op"], "reason": d["reason"]}
+                for d in decisions
+                if d["form"] == FP32
+            ],
+            "manifest": manifest.build(artifacts, source, asked, decisions, versions()),
+            "verified": self.verified,
+            "quality_path": self.path,
+            "notes": self.notes,
+            "elapsed_s": round(time.monotonic() - self.started - self.proving_s, 3),
+            "peak_rss_bytes": peak_rss_bytes(),
+        }
+
+    def _plan(self, scratch: Path | None, probe: bool = False) -> Plan:
+        model = read_model(self.src)
+        return Plan(model, self.src.parent, self.data.name, self.recipe, self.files, scratch, probe)
+
+    def _sizes(self, plan: Plan) -> dict[Path, int]:
+        return {self.dest: len(plan.graph_bytes), self.data: plan.layout.size}
+
+    def _take_up_forms(self, source_hashes: Mapping[Path, str]) -> None:
+        """Begin with the forms that an earlier search found for this very source and recipe."""
+        try:
+            known = manifest.load(self.dest.with_name(manifest.MANIFEST))
+        except ModelOpsError:
+            return
+        recipe = dict(known["recipe"])
+        forms = recipe.pop("forms", {})
+        asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
+        given = asked.pop("forms")
+        same_source = {entry["sha256"] for entry in known["source"]} == set(source_hashes.values())
+        if not given and recipe == asked and same_source and known["versions"] == versions():
+            self.recipe = replace(self.recipe, forms=forms)
+
+    def _write(self, plan: Plan) -> tuple[Plan, dict[Path, str]]:
+        """Write, prove and publish; return the plan that was written and its files' hashes."""
+        work = self.dest.with_name(f".{self.dest.name}.part")
+        with exclusive(self.dest.with_name(f".{self.dest.name}.lock"), f"writing {self.dest.name}"):
+            try:
+                shutil.rmtree(work, ignore_errors=True)
+                work.mkdir()
+                graph, data = work / self.dest.name, work / self.data.name
+                hashes = self._write_pair(plan, work)
+                proving = time.monotonic()
+                if self.thresholds:
+                    plan, hashes = self._keep_quality(plan, hashes, work)
+                if self.proof.verify:
+                    self.verified = verify(graph, self.src, self.proof.setup)
+                self.proving_s = time.monotonic() - proving
+                _require_unchanged(self.before)
+                # New data under an old graph would load and answer nonsense: it goes first.
+                self.dest.unlink(missing_ok=True)
+                fsync_dir(self.dest.parent)
+                rename_durable(data, self.data)
+                rename_durable(graph, self.dest)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise ModelOpsError(
+                    "the disk became full while the INT8 pair was written",
+                    where=self.dest.parent,
+                    remedy="Free space and run again; nothing was put under the final names.",
+                ) from None
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        return plan, hashes
+
+    def _write_pair(self, plan: Plan, work: Path) -> dict[Path, str]:
+        with (work / self.data.name).open("wb", buffering=0) as out:
+            digest = plan.layout.stream(out, self.threads, self._reporter(plan))
+            os.fsync(out.fileno())
+        with (work / self.dest.name).open("wb") as out:
+            out.write(plan.graph_bytes)
+            out.flush()
+            os.fsync(out.fileno())
+        graph_digest = hashlib.sha256(plan.graph_bytes).hexdigest()
+        return {self.dest: graph_digest, self.data: digest}
+
+    def _keep_quality(
+        self, plan: Plan, hashes: dict[Path, str], work: Path
+    ) -> tuple[Plan, dict[Path, str]]:
+        """Measure the pair in `work`; move nodes and write it again until the quality holds."""
+        written = plan, hashes
+        setup, graph = self.proof.setup, work / self.dest.name
+        with judging(self.src, setup, self.proof.samples) as judge:
+            figures = judge.measure(graph)
+            rule = {"moved": 0, "form": "", "figures": figures, "bytes": plan.layout.size}
+            self.path = [rule]
+            if passes(figures, self.thresholds):
+                return written
+            probe = self._plan(work, probe=True)
+            self._write_pair(probe, work)
+            ranked = rank(graph, probe.probes, setup)
+
+            def attempt(forms: Mapping[str, str]) -> tuple[dict[str, float], int]:
+                nonlocal written
+                self.recipe = replace(self.recipe, forms=dict(forms))
+                moved = self._plan(work)
+                written = moved, self._write_pair(moved, work)
+                return judge.measure(graph), moved.layout.size
+
+            blockable = {d.node for d in plan.decisions if d.has_blocks}
+            forms, path = search(ranked, attempt, self.thresholds, blockable)
+            self.path += path
+            if dict(self.recipe.forms) != forms:  # the last attempt was one too few
+                figures, size = attempt(forms)
+                last = {"moved": len(forms), "form": "the mix found", "figures": figures}
+                self.path.append({**last, "bytes": size})
+        return written
+
+    def _reporter(self, plan: Plan) -> Callable[[int], None] | None:
+        progress, total = self.progress, plan.layout.size
+        return None if progress is None else lambda done: progress(done, total)
 
 
 def versions() -> dict[str, str]:
     """Return the versions of everything that shapes the bits."""
     return {"quantizer": QUANTIZER_VERSION, "onnx": onnx.__version__, "numpy": np.__version__}
-
-
-def _write(
-    plan: Plan,
-    dest: Path,
-    dest_data: Path,
-    threads: int,
-    report: Callable[[int], None] | None,
-    before: Mapping[Path, tuple[int, ...]],
-) -> str:
-    """Write both files beside their names, then rename; return the data file's SHA-256."""
-    graph_part = dest.with_name(f"{dest.name}.part")
-    data_part = dest_data.with_name(f"{dest_data.name}.part")
-    with exclusive(dest.with_name(f".{dest.name}.lock"), f"quantizing to {dest.name}"):
-        try:
-            with data_part.open("wb", buffering=0) as out:
-                digest = plan.layout.stream(out, threads, report)
-                os.fsync(out.fileno())
-            with graph_part.open("wb") as out:
-                out.write(plan.graph_bytes)
-                out.flush()
-                os.fsync(out.fileno())
-            _require_unchanged(before)
-            # New data under an old graph would load and answer nonsense: the old graph goes first.
-            dest.unlink(missing_ok=True)
-            fsync_dir(dest.parent)
-            rename_durable(data_part, dest_data)
-            rename_durable(graph_part, dest)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise ModelOpsError(
-                "the disk became full while the INT8 pair was written",
-                where=dest.parent,
-                remedy="Free space and run again; nothing was put under the final names.",
-            ) from None
-        finally:
-            graph_part.unlink(missing_ok=True)
-            data_part.unlink(missing_ok=True)
-    return digest
 
 
 def _check_destination(dest: Path, dest_data: Path, sources: list[Path]) -> None:
@@ -210,9 +347,3 @@ def _require_unchanged(before: Mapping[Path, tuple[int, ...]]) -> None:
 
 def _entry(path: Path, size: int, sha256: str | None) -> dict[str, Any]:
     return {"path": str(path), "name": path.name, "size": size, "sha256": sha256}
-
-
-def _reporter(progress: Progress | None, total: int) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    return lambda done: progress(done, total)

@@ -26,13 +26,13 @@ from modelops.measure import cpu  # noqa: E402
 from modelops.sample import make_sample  # noqa: E402
 
 GRANULARITIES = ("per_tensor", "per_channel")
-# What is promised, by size in MB: times faster than stock, and how often our memory fits in its.
-PROMISED = {
+# What is promised, by size in MB: times faster than stock, how often our memory fits in its, and
+# our time by that of reading the source and writing the result (at 4.3 GB, where noise is small).
+PROMISED: dict[int, dict[str, float]] = {
     1100: {"per_tensor": 5, "per_channel": 10, "memory": 40},
-    4330: {"per_tensor": 12, "per_channel": 20, "memory": 40},
+    4330: {"per_tensor": 12, "per_channel": 20, "memory": 40, "limit": 2.0},
 }
 PEAK_RSS_MAX = 100_000_000
-LIMIT_RATIO_MAX = 2.0
 
 PRELUDE = """
 import hashlib, json, os, sys, time
@@ -107,14 +107,14 @@ def bench(megabytes: int, folder: Path, repeat: int, stock: bool) -> tuple[list[
         cells += [f"{ours['rss'] / 1e6:.0f} MB", f"{ours['s'] / limit['s']:.2f}x"]
         if ours["rss"] > PEAK_RSS_MAX:
             missed.append(f"{megabytes} MB {granularity}: peak RSS {ours['rss'] / 1e6:.0f} MB")
-        if ours["s"] > LIMIT_RATIO_MAX * limit["s"] and megabytes in PROMISED:
-            missed.append(f"{megabytes} MB {granularity}: over {LIMIT_RATIO_MAX}x the limit")
+        promised = PROMISED.get(megabytes, {})
+        if ours["s"] > promised.get("limit", 1e9) * limit["s"]:
+            missed.append(f"{megabytes} MB {granularity}: over {promised['limit']}x the limit")
         if stock:
             theirs = measure(STOCK, src, granularity, 1 if megabytes > 2000 else repeat)
             faster, smaller = theirs["s"] / ours["s"], theirs["rss"] / ours["rss"]
             cells += [f"{theirs['s']:.1f} s", f"{theirs['rss'] / 1e6:,.0f} MB"]
             cells += [f"{faster:.1f}x", f"1/{smaller:.0f}"]
-            promised = PROMISED.get(megabytes, {})
             if faster < promised.get(granularity, 0):
                 missed.append(f"{megabytes} MB {granularity}: {faster:.1f}x of stock's speed")
             if smaller < promised.get("memory", 0):

@@ -197,8 +197,9 @@ def test_an_existing_pair_of_another_source_is_replaced_whole(tmp_path):
 
 
 def test_leftovers_of_a_killed_run_are_taken_over(voice):
-    for name in ("out.onnx.part", "out.onnx.data.part", ".out.onnx.lock"):
-        voice.with_name(name).write_bytes(b"left behind" * 1000)
+    voice.with_name(".out.onnx.lock").write_bytes(b"left behind" * 1000)
+    voice.with_name(".out.onnx.part").mkdir()
+    (voice.with_name(".out.onnx.part") / "out.onnx.data").write_bytes(b"left behind" * 1000)
     go(voice)
     assert sorted(p.name for p in voice.parent.iterdir()) == [
         "out.onnx", "out.onnx.data", "voice.onnx", "voice.onnx.data",

@@ -1,0 +1,184 @@
+"""Keep a similarity: move the nodes that cost most of it to more exact forms until the gate holds.
+
+The nodes are ranked by what each of them adds: a probe model holds every node in FP32 and in INT8
+on the same FP32 input, and one run gives the relative error of each node's own output. Then the
+shortest prefix of that ranking is searched that passes when it is moved to 8-bit blocks, and, when
+all of them in blocks do not pass, to FP32. Every step is measured on the whole model.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .child import Model, Setup
+from .errors import ModelOpsError
+from .forms import BLOCKWISE, FP32
+from .similarity import compare_files, worst
+
+# Option `quality` -> figure of similarity.worst, and whether it is a lower bound.
+GATES = {"cosine": ("cosine_min", True), "mse": ("mse", False), "mae": ("mae", False),
+         "sqnr_db": ("sqnr_db", True)}  # fmt: skip
+
+Forms = Mapping[str, str]
+Figures = dict[str, float]
+
+
+def check(quality: Mapping[str, Any]) -> dict[str, float]:
+    """Return the thresholds as numbers.
+
+    Raises:
+        ModelOpsError: a name is unknown or a threshold is no number.
+    """
+    try:
+        thresholds = {name: float(value) for name, value in quality.items()}
+    except (TypeError, ValueError):
+        thresholds = {}
+    if set(thresholds) != set(quality) or set(quality) - set(GATES):
+        raise ModelOpsError(
+            f"quality {dict(quality)!r} is not understood",
+            remedy=f"Give numbers for some of: {', '.join(GATES)}.",
+        )
+    return thresholds
+
+
+def passes(figures: Mapping[str, float], thresholds: Mapping[str, float]) -> bool:
+    """Tell whether every threshold holds; a figure that is NaN does not."""
+    for name, threshold in thresholds.items():
+        figure, lower = GATES[name]
+        value = figures[figure]
+        if math.isnan(value) or (value <= threshold if lower else value >= threshold):
+            return False
+    return True
+
+
+class Judge:
+    """Measures candidates against the outputs of the source, which is run once a sample."""
+
+    def __init__(self, source: Path, setup: Setup, samples: int, work: Path) -> None:
+        self._source, self._setup, self._work = source, setup, work
+        self._samples = 1 if setup.inputs else samples
+        self._rows: list[list[dict[str, Any]]] = []
+
+    def measure(self, candidate: Path) -> Figures:
+        """Return the worst similarity over samples and outputs, see similarity.worst."""
+        if not self._rows:
+            self._rows = [outputs for _, outputs in self._run(self._source, "reference")]
+        rows = []
+        for sample, outputs in self._run(candidate, "candidate"):
+            found = {output["name"]: (n, output) for n, output in enumerate(outputs)}
+            for number, wanted in enumerate(self._rows[sample]):
+                own_number, own = found[wanted["name"]]
+                rows.append(
+                    compare_files(
+                        self._work / f"reference-{sample}" / f"{number}.bin",
+                        self._work / f"candidate-{sample}" / f"{own_number}.bin",
+                        wanted["dtype"],
+                        own["dtype"],
+                    ).figures()
+                )
+            shutil.rmtree(self._work / f"candidate-{sample}")
+        return worst(rows)
+
+    def _run(self, path: Path, kind: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        with Model(path, self._setup, self._work) as model:
+            for sample in range(self._samples):
+                folder = self._work / f"{kind}-{sample}"
+                folder.mkdir()
+                yield sample, model.run(sample, output=folder)["outputs"]
+
+
+@contextmanager
+def judging(source: Path, setup: Setup, samples: int) -> Iterator[Judge]:
+    """Give a Judge with a temporary folder for outputs (2 GB an output of the real model)."""
+    with setup.work_folder() as work:
+        yield Judge(source, setup, samples, work)
+
+
+def rank(probe: Path, pairs: list[tuple[str, str, str]], setup: Setup) -> list[tuple[str, float]]:
+    """Return the nodes and the relative error of each one's own output, the largest first.
+
+    Args:
+        probe: the model that Plan makes with `probe`.
+        pairs: node, and the probe's outputs with the squared error and the squared reference;
+            nodes of subgraphs have none and come last, where they move only when need be.
+    """
+    with setup.work_folder() as work, Model(probe, setup, work) as model:
+        folder = work / "sums"
+        folder.mkdir()
+        outputs = model.run(output=folder)["outputs"]
+        sums = {
+            output["name"]: float(np.fromfile(folder / f"{n}.bin", output["dtype"])[0])
+            for n, output in enumerate(outputs)
+        }
+    errors = [
+        (node, _ratio(sums[error], sums[whole]) if error else 0.0) for node, error, whole in pairs
+    ]
+    return sorted(errors, key=lambda item: (-item[1], item[0]))
+
+
+def _ratio(error: float, whole: float) -> float:
+    if not math.isfinite(error):
+        return math.inf
+    return error / whole if whole > 0 else 0.0
+
+
+def search(
+    ranked: list[tuple[str, float]],
+    attempt: Callable[[Forms], tuple[Figures, int]],
+    thresholds: Mapping[str, float],
+    blockable: Collection[str],
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Find the fewest of the ranked nodes to move so that the thresholds hold.
+
+    Args:
+        attempt: quantizes with these forms; returns the figures and the bytes of the pair.
+        blockable: the nodes that have a block-wise form; others go to FP32 only.
+
+    Returns:
+        The forms, and the path: a row an attempt, with `moved`, `form`, `figures`, `bytes`.
+
+    Raises:
+        ModelOpsError: no mix reaches the thresholds; it carries the `path`.
+    """
+    path: list[dict[str, Any]] = []
+    names = [name for name, _ in ranked]
+
+    def mix(first: int, last: int, form: str, rest: str | None) -> dict[str, str]:
+        """Forms that move the nodes from `first` to before `last` in the ranking."""
+        chosen = {n: form if first <= i < last else rest for i, n in enumerate(names)}
+        return {n: f for n, f in chosen.items() if f and (f != BLOCKWISE or n in blockable)}
+
+    def holds(first: int, last: int, form: str, rest: str | None) -> bool:
+        figures, size = attempt(mix(first, last, form, rest))
+        path.append({"moved": last - first, "form": form, "figures": figures, "bytes": size})
+        return passes(figures, thresholds)
+
+    for form, rest in ((BLOCKWISE, None), (FP32, BLOCKWISE)):
+        if not holds(0, len(names), form, rest):
+            continue
+        low, last = 0, len(names)  # up to `low` does not pass, up to `last` does
+        while last - low > 1:
+            middle = (low + last) // 2
+            low, last = (low, middle) if holds(0, middle, form, rest) else (middle, last)
+        # A node's own error is not all: an early node's error grows on its way. So the ones at the
+        # head of the ranking may not be needed once the last one moved.
+        first, high = 0, last  # from `first` on passes, from `high` on does not
+        while high - first > 1:
+            middle = (first + high) // 2
+            first, high = (middle, high) if holds(middle, last, form, rest) else (first, middle)
+        return mix(first, last, form, rest), path
+    best = path[-1]["figures"] if path else {}
+    wanted = ", ".join(f"{name} {value}" for name, value in thresholds.items())
+    reached = ", ".join(f"{GATES[name][0]} {best.get(GATES[name][0])}" for name in thresholds)
+    raise ModelOpsError(
+        f"no mix of forms keeps the quality ({wanted}); with every node in FP32 it is {reached}",
+        remedy="Lower the threshold, or give inputs that are typical for the model.",
+        path=path,
+    )
