@@ -220,7 +220,7 @@ def _require_plain_file(folder: Path, location: PurePosixPath) -> None:
 def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:
     problems: list[ModelOpsError] = []
     known_functions = {(f.domain, f.name) for f in model.functions}
-    quantized, foreign, fp16 = set(), set(), set()
+    quantized, foreign = set(), set()
     for graph in all_graphs(model.graph):
         seen: set[str] = set()
         for tensor in graph.initializer:
@@ -231,8 +231,6 @@ def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:
                     )
                 )
             seen.add(tensor.name)
-            if tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
-                fp16.add(tensor.name)
         for node in graph.node:
             if node.op_type in QUANTIZED_OPS:
                 quantized.add(node.op_type)
@@ -255,15 +253,6 @@ def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:
                 f"operators of unknown domains: {', '.join(sorted(foreign))}",
                 where=path,
                 remedy="Export the model with standard operators.",
-            )
-        )
-    if fp16:
-        problems.append(
-            ModelOpsError(
-                f"the model has FP16 or BF16 weights ({len(fp16)}, such as {min(fp16)!r}), which"
-                " this version does not quantize",
-                where=path,
-                remedy="Give the FP32 model.",
             )
         )
     return problems

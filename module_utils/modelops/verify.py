@@ -25,8 +25,8 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
         setup: inputs, session and limits.
 
     Returns:
-        `ran` (false when the source does not run on these inputs either), `note`, `elapsed_s`,
-        and the `peak_rss_bytes` of the process that loaded the result.
+        `ran` (false when the source does not load and run with these inputs either), `note`,
+        `elapsed_s`, and the `peak_rss_bytes` of the process that ran the result.
 
     Raises:
         ModelOpsError: the result is refused by onnx.checker, does not load, does not run although
@@ -44,21 +44,22 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
             where=source,
             remedy="Please report this model; exclude_nodes can leave the node in question out.",
         )
-    ran, note = True, ""
-    with setup.work_folder() as work, Model(pair, setup, work) as model:
-        try:
+    ran, note, peak = True, "", None
+    try:
+        with setup.work_folder() as work, Model(pair, setup, work) as model:
             model.run(inspect=True)
-        except ModelOpsError as error:
-            if _runs(source, setup) is not None:
-                raise
-            ran, note = False, f"neither model runs on the inputs given: {error.what[:300]}"
-        if ran and not model.finite and _runs(source, setup):
-            raise ModelOpsError(
-                "the result gives values that are not finite, the source does not",
-                where=source,
-                remedy="Please report this model.",
-            )
-        peak = model.peak_rss_bytes
+            peak = model.peak_rss_bytes
+            finite = model.finite
+    except ModelOpsError as error:
+        if _runs(source, setup) is not None:
+            raise
+        ran, note = False, f"neither model runs here with these inputs: {error.what[:300]}"
+    if ran and not finite and _runs(source, setup):
+        raise ModelOpsError(
+            "the result gives values that are not finite, the source does not",
+            where=source,
+            remedy="Please report this model.",
+        )
     return {
         "ran": ran,
         "note": note,
@@ -68,10 +69,10 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
 
 
 def _runs(path: Path, setup: Setup) -> bool | None:
-    """Tell whether a model gives finite values; None when it does not run on these inputs."""
-    with setup.work_folder() as work, Model(path, setup, work) as model:
-        try:
+    """Tell whether a model gives finite values; None when it does not load or run."""
+    try:
+        with setup.work_folder() as work, Model(path, setup, work) as model:
             model.run(inspect=True)
-        except ModelOpsError:
-            return None
-        return model.finite
+            return model.finite
+    except ModelOpsError:
+        return None

@@ -159,6 +159,34 @@ def test_blocks_need_no_multiple_of_their_size(tmp_path, k, monkeypatch):
     assert out.with_name("out.onnx.data").read_bytes() == first
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", ["large matrix", "gemm", "small matrix", "conv"])
+def test_half_precision(tmp_path, dtype, case):
+    """The model works in half precision, is quantized from it, and the result loads and runs."""
+    import ml_dtypes
+
+    kind = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}[dtype]
+    nodes, weights, shape, form, _ = CASES[case]
+    halves = {n: w.astype(getattr(ml_dtypes, dtype, np.float16)) for n, w in weights.items()}
+    around = [
+        helper.make_node("Cast", ["x"], ["xh"], to=kind),
+        *[helper.make_node(n.op_type, ["xh", *n.input[1:]], ["yh"], name=n.name) for n in nodes],
+        helper.make_node("Cast", ["yh"], ["y"], to=FLOAT),
+    ]
+    for made, given in zip(around[1:-1], nodes, strict=True):
+        made.attribute.extend(given.attribute)
+    src = models.save(
+        tmp_path / "h.onnx", around, halves, {"x": (FLOAT, shape)}, {"y": (FLOAT, None)}
+    )
+    reference = build(tmp_path / "m.onnx", case)
+    out = tmp_path / "out.onnx"
+    result = quantize(src, out, Recipe())
+    assert [d["form"] for d in decisions(result)] == [form]
+    x = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    if dtype == "float16" or form == "dynamic_int8":  # the CPU has no BF16 Conv and MatMul
+        assert models.cosine(models.run(reference, x=x)[0], models.run(out, x=x)[0]) > 0.995
+
+
 def test_a_tied_weight_is_stored_once(tmp_path):
     """One tensor as embedding and as output head: two layouts, each once."""
     nodes = [

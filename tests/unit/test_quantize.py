@@ -302,17 +302,6 @@ def test_nan_and_inf(tmp_path, value, granularity, op):
     refused(src, "'w'", "NaN or Inf", "exclude_nodes", recipe={"granularity": granularity})
 
 
-def test_fp16_is_refused_by_name(tmp_path):
-    src = models.save(
-        tmp_path / "m.onnx",
-        [helper.make_node("MatMul", ["x", "w"], ["y"], name="mm")],
-        {"w": models.random_weight(8, 8).astype(np.float16)},
-        {"x": (TensorProto.FLOAT16, [2, 8])},
-        {"y": (TensorProto.FLOAT16, [2, 8])},
-    )
-    refused(src, "FP16", "'w'")
-
-
 def test_already_quantized(voice):
     go(voice, recipe={"forms": INT8})
     refused(voice.with_name("out.onnx"), "already quantized", "MatMulInteger")
