@@ -80,7 +80,7 @@ class Emitter:
     Args:
         layout: the data file to be.
         names: every name in the model; new ones are added.
-        folder: where the model's external data lies.
+        model: the graph file, beside which external data lies.
         files: handles to read the weights with.
         scratch: folder for scratch files; None takes the system's.
         per_channel: a scale for each output channel of a dynamic matrix, or one.
@@ -90,14 +90,14 @@ class Emitter:
         self,
         layout: Layout,
         names: set[str],
-        folder: Path,
+        model: Path,
         files: Files,
         scratch: Path | None,
         per_channel: bool,
     ) -> None:
         self.tensors: list[TensorProto] = []  # initializers for the outermost graph, in file order
         self._layout, self._names = layout, Names(names)
-        self._folder, self._files, self._scratch = folder, files, scratch
+        self._model, self._files, self._scratch = model, files, scratch
         self._per_channel = per_channel
         self._placed: dict[tuple[Any, ...], str] = {}
         self._weights: dict[str, list[QuantizedWeight]] = {}
@@ -298,7 +298,7 @@ class Emitter:
         return self._placed[(*key, "value")], self._placed[(*key, "scale")], n, k
 
     def _source(self, weight: Constant, shape: tuple[int, int], start: int = 0) -> Weight:
-        return Weight(weight.tensor, shape, self._folder, self._files, start)
+        return Weight(weight.tensor, shape, self._model, self._files, start)
 
     def _int8(
         self,

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+from . import skeleton
 from .errors import ModelOpsError, raise_all
 
 # Bytes of one element as external data stores it (packed sub-byte types are never our weights).
@@ -45,7 +45,7 @@ class Extent:
 
 
 def read_model(path: Path) -> ModelProto:
-    """Read a model's graph; external weights stay on disk.
+    """Read a model's graph; its weights stay on disk, external and inline ones (see skeleton).
 
     Raises:
         ModelOpsError: the file is missing, empty, not ONNX, or without a graph.
@@ -55,7 +55,7 @@ def read_model(path: Path) -> ModelProto:
     if path.stat().st_size == 0:
         raise ModelOpsError("the file is empty (0 bytes)", where=path, remedy=FETCH_AGAIN)
     try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
+        model = skeleton.load(path)
     except DecodeError:
         raise ModelOpsError(
             "not an ONNX file (it does not parse as one)", where=path, remedy=FETCH_AGAIN
@@ -94,8 +94,11 @@ def is_external(tensor: TensorProto) -> bool:
     return bool(tensor.data_location == TensorProto.EXTERNAL)
 
 
-def locate(tensor: TensorProto, folder: Path) -> Extent:
+def locate(tensor: TensorProto, model: Path) -> Extent:
     """Find the bytes of an external tensor, trusting nothing that the graph says about them.
+
+    Args:
+        model: the graph file; a tensor may lie in it (see skeleton) or in a file of its folder.
 
     Raises:
         ModelOpsError: the location leaves the model's folder, is a link, is missing or too short,
@@ -103,7 +106,7 @@ def locate(tensor: TensorProto, folder: Path) -> Extent:
     """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    path = folder / location
+    path = model.parent / location
     where = f"tensor {tensor.name!r} in {path}"
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     if (
@@ -120,7 +123,8 @@ def locate(tensor: TensorProto, folder: Path) -> Extent:
             where=f"tensor {tensor.name!r}",
             remedy="Such a file can read any file of this host; get the model from its maker.",
         )
-    _require_plain_file(folder, posix)
+    if location != model.name:
+        _require_plain_file(model.parent, posix)
     try:
         offset = int(entries.get("offset", "0"))
         needed = element_count(tensor) * ITEM_BYTES[tensor.data_type]
@@ -158,7 +162,7 @@ def validate(model: ModelProto, path: Path) -> set[Path]:
     """Refuse a model that could not be quantized, or not be trusted, before anything is written.
 
     Returns:
-        The data files that the model's external tensors lie in.
+        The files that the model's external tensors lie in; with inline weights its own.
 
     Raises:
         ModelOpsError: every cause found, at once.
@@ -171,7 +175,7 @@ def validate(model: ModelProto, path: Path) -> set[Path]:
             if not is_external(tensor):
                 continue
             try:
-                extents.append((tensor.name, locate(tensor, path.parent)))
+                extents.append((tensor.name, locate(tensor, path)))
             except ModelOpsError as problem:
                 location = next((e.value for e in tensor.external_data if e.key == "location"), "")
                 # One missing or truncated file is one problem, not one a tensor.

@@ -97,7 +97,7 @@ class Plan:
 
     Args:
         model: the graph as read; it is rewritten in place.
-        folder: where its external data lies.
+        source: its graph file, beside which external data lies.
         location: the name of the data file to be.
         recipe: what to do.
         files: handles to read the weights with.
@@ -119,7 +119,7 @@ class Plan:
     def __init__(
         self,
         model: ModelProto,
-        folder: Path,
+        source: Path,
         location: str,
         recipe: Recipe,
         files: Files,
@@ -132,9 +132,9 @@ class Plan:
         self.layout = Layout(location)
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
-        self._folder, self._recipe = folder, recipe
+        self._source, self._recipe = source, recipe
         self._emitter = Emitter(
-            self.layout, _all_names(model), folder, files, scratch,
+            self.layout, _all_names(model), source, files, scratch,
             per_channel=recipe.granularity == "per_channel",
         )  # fmt: skip
         self._rewrite(model.graph, {}, "")
@@ -256,7 +256,7 @@ class Plan:
         dims = tuple(tensor.dims)
         checked = tensor.name if tensor.name in self._checked else ""
         if is_external(tensor):
-            extent = locate(tensor, self._folder)
+            extent = locate(tensor, self._source)
             chunks, length = copied(extent, tensor.data_type, checked), extent.length
             if length <= INLINE_BYTES:
                 # Shape inference needs the values of small tensors, and cannot read them elsewhere.

@@ -113,7 +113,7 @@ class _Job:
         self.data = dest.with_name(f"{dest.name}.data")
         self.threads, self.progress = threads, progress
         self.thresholds = check_quality(proof.quality)
-        self.sources = [src, *sorted(validate(read_model(src), src))]
+        self.sources = [src, *sorted(validate(read_model(src), src) - {src})]
         _check_destination(dest, self.data, self.sources)
         self.before = _fingerprints(self.sources)
         self.files = Files()
@@ -189,7 +189,7 @@ class _Job:
 
     def _plan(self, scratch: Path | None, probe: bool = False) -> Plan:
         model = read_model(self.src)
-        return Plan(model, self.src.parent, self.data.name, self.recipe, self.files, scratch, probe)
+        return Plan(model, self.src, self.data.name, self.recipe, self.files, scratch, probe)
 
     def _sizes(self, plan: Plan) -> dict[Path, int]:
         return {self.dest: len(plan.graph_bytes), self.data: plan.layout.size}

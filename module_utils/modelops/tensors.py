@@ -64,7 +64,7 @@ class Weight:
     Args:
         tensor: the initializer, inline or external, FLOAT, FLOAT16, BFLOAT16 or DOUBLE.
         shape: the matrix to see it as.
-        folder: where the model's external data lies.
+        model: the graph file, beside which external data lies.
         files: the handles to read with.
         start: the element of the tensor that the matrix begins with.
     """
@@ -73,7 +73,7 @@ class Weight:
         self,
         tensor: TensorProto,
         shape: tuple[int, int],
-        folder: Path,
+        model: Path,
         files: Files,
         start: int = 0,
     ) -> None:
@@ -86,7 +86,7 @@ class Weight:
         self._extent: Extent | None = None
         self._inline: F32 | None = None
         if is_external(tensor):
-            self._extent = locate(tensor, folder)
+            self._extent = locate(tensor, model)
         else:
             self._inline = numpy_helper.to_array(tensor).astype(np.float32, copy=False).reshape(-1)
 
