@@ -59,7 +59,7 @@ class Similarity:
         self._squares += float(c @ c)
         np.abs(c, out=c)
         self._absolutes += float(c.sum())
-        self._largest = max(self._largest, float(c.max()))
+        self._largest = max(self._largest, float(np.max(c)))
 
     def figures(self) -> dict[str, float]:
         """Return cosine, mse, mae, max_abs_error and sqnr_db of everything added."""

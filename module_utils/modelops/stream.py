@@ -224,7 +224,7 @@ class QuantizedWeight:
     def _block_absmax(self, block: Block) -> F32:
         x = self._weight.read(block)
         np.abs(x, out=x)
-        largest: F32 = np.asarray(x.max() if self._axis is None else x.max(axis=0))
+        largest: F32 = np.asarray(np.max(x, axis=None if self._axis is None else 0))
         return largest
 
     def _quantize(self, block: Block) -> I8:
