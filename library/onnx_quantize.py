@@ -56,6 +56,10 @@ options:
       C(dynamic_int8), C(blockwise_int8), C(weight_int8), C(fp32).
     type: dict
     default: {}
+  half_precision:
+    description: Take models with FP16 or BF16 weights too; they are refused otherwise.
+    type: bool
+    default: false
   verify:
     description:
       - Check a new pair with onnx.checker, load it and run it once, in child processes, before it
@@ -225,6 +229,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
     "exclude_nodes": {"type": "list", "elements": "str", "default": []},
     "forms": {"type": "dict", "default": {}},
+    "half_precision": {"type": "bool", "default": False},
     "verify": {"type": "bool", "default": True},
     "quality": {"type": "dict", "default": {}},
     "samples": {"type": "int", "default": 2},
@@ -266,6 +271,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             op_types=tuple(params["op_types"]),
             exclude_nodes=tuple(params["exclude_nodes"]),
             forms=params["forms"],
+            half_precision=params["half_precision"],
         ),
         proof=Proof(
             verify=params["verify"],

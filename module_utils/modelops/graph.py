@@ -158,8 +158,11 @@ def locate(tensor: TensorProto, model: Path) -> Extent:
     return Extent(path, offset, length)
 
 
-def validate(model: ModelProto, path: Path) -> set[Path]:
+def validate(model: ModelProto, path: Path, half_precision: bool = False) -> set[Path]:
     """Refuse a model that could not be quantized, or not be trusted, before anything is written.
+
+    Args:
+        half_precision: take models with FP16 or BF16 weights too.
 
     Returns:
         The files that the model's external tensors lie in; with inline weights its own.
@@ -168,6 +171,8 @@ def validate(model: ModelProto, path: Path) -> set[Path]:
         ModelOpsError: every cause found, at once.
     """
     problems = _graph_problems(model, path)
+    if not half_precision:
+        problems += _half_precision(model, path)
     extents: list[tuple[str, Extent]] = []
     broken_files: set[str] = set()
     for graph in all_graphs(model.graph):
@@ -219,6 +224,21 @@ def _require_plain_file(folder: Path, location: PurePosixPath) -> None:
             remedy="Copy it (cp FILE NEW && mv NEW FILE): onnx refuses such files, and a change"
             " through the other name would go unseen.",
         )
+
+
+def _half_precision(model: ModelProto, path: Path) -> list[ModelOpsError]:
+    halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    tensors = (t for graph in all_graphs(model.graph) for t in graph.initializer)
+    names = sorted(tensor.name for tensor in tensors if tensor.data_type in halves)
+    if not names:
+        return []
+    return [
+        ModelOpsError(
+            f"the model has FP16 or BF16 weights ({len(names)}, such as {names[0]!r})",
+            where=path,
+            remedy="Give the FP32 model, or set half_precision to quantize from this one.",
+        )
+    ]
 
 
 def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:

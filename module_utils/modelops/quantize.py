@@ -113,7 +113,8 @@ class _Job:
         self.data = dest.with_name(f"{dest.name}.data")
         self.threads, self.progress = threads, progress
         self.thresholds = check_quality(proof.quality)
-        self.sources = [src, *sorted(validate(read_model(src), src) - {src})]
+        data = validate(read_model(src), src, recipe.half_precision)
+        self.sources = [src, *sorted(data - {src})]
         _check_destination(dest, self.data, self.sources)
         self.before = _fingerprints(self.sources)
         self.files = Files()
