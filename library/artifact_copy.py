@@ -58,7 +58,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops import manifest as manifests
 from ansible.module_utils.modelops.copying import copy_pair
-from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.entry import conclude
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,11 +80,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 def main() -> None:
     from ansible.module_utils.basic import AnsibleModule
 
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    result = run_guarded(run, module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops import manifest as manifests
-from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
 from ansible.module_utils.modelops.files import write_atomic
 
@@ -145,15 +145,14 @@ def _write(
 def main() -> None:
     from ansible.module_utils.basic import AnsibleModule
 
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC,
-        supports_check_mode=True,
-        required_if=[("state", "present", ["manifest"])],
+    conclude(
+        AnsibleModule(
+            argument_spec=ARGUMENT_SPEC,
+            supports_check_mode=True,
+            required_if=[("state", "present", ["manifest"])],
+        ),
+        run,
     )
-    result = run_guarded(run, module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops import lease, moves, release
-from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.store import Store
 
 if TYPE_CHECKING:
@@ -273,13 +273,12 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
 def main() -> None:
     from ansible.module_utils.basic import AnsibleModule
 
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
+    conclude(
+        AnsibleModule(
+            argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
+        ),
+        run,
     )
-    result = run_guarded(run, module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

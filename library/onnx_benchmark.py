@@ -173,7 +173,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.child import Setup
-from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.measure import benchmark
 
 if TYPE_CHECKING:
@@ -212,11 +212,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    result = run_guarded(run, module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

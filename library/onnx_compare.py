@@ -250,7 +250,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops import gates
 from ansible.module_utils.modelops.child import Setup
-from ansible.module_utils.modelops.entry import run_guarded
+from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
 from ansible.module_utils.modelops.files import sha256_file
 from ansible.module_utils.modelops.measure import compare, cpu, figures, versions
@@ -389,11 +389,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    result = run_guarded(run, module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

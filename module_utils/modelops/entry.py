@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import ModelOpsError
 
 Run = Callable[[Mapping[str, Any], bool], dict[str, Any]]
+
+
+class Module(Protocol):
+    """What is used of AnsibleModule, which nothing here imports."""
+
+    params: Mapping[str, Any]
+    check_mode: bool
+
+    def fail_json(self, **result: Any) -> None: ...
+
+    def exit_json(self, **result: Any) -> None: ...
+
+
+def conclude(module: Module, run: Run) -> None:
+    """Run a module and end its process with the result."""
+    result = run_guarded(run, module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 def run_guarded(run: Run, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
