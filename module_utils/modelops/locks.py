@@ -30,9 +30,11 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
     finally:
         # Unlinked while held, so that nobody can lock a file that is about to lose its name;
         # Windows refuses to unlink an open file, and _acquire copes with one left behind.
-        if sys.platform != "win32":
-            path.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            if sys.platform != "win32":
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def _acquire(path: Path) -> int:

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,6 +111,8 @@ class _Job:
         self.started = time.monotonic()
         self.src, self.dest, self.recipe, self.proof = src, dest, recipe, proof
         self.data = dest.with_name(f"{dest.name}.data")
+        self.work = dest.with_name(f".{dest.name}.part")
+        self.lock = dest.with_name(f".{dest.name}.lock")
         self.threads, self.progress = threads, progress
         self.thresholds = check_quality(proof.quality)
         data = validate(read_model(src), src, recipe.half_precision)
@@ -128,6 +130,8 @@ class _Job:
 
     def run(self, check_mode: bool, force: bool, hash_source: bool) -> dict[str, Any]:
         # The hash runs beside the work: it reads the file into the cache that the work reads from.
+        if not check_mode:
+            self._clear_up()
         with ThreadPoolExecutor(1) as background:
             hashing = {p: background.submit(sha256_file, p) for p in self.sources if hash_source}
             if self.thresholds:
@@ -147,7 +151,7 @@ class _Job:
                     "Check mode runs no model: nodes may still move to keep the quality."
                 )
             if changed and not check_mode:
-                plan, hashes = self._write(plan)
+                plan, hashes = self._write(plan, list(hashing.values()))
                 sizes = self._sizes(plan)
             source_hashes = {path: future.result() for path, future in hashing.items()}
         _require_unchanged(self.before)
@@ -209,10 +213,16 @@ class _Job:
         if not given and recipe == asked and same_source and known["versions"] == versions():
             self.recipe = replace(self.recipe, forms=forms)
 
-    def _write(self, plan: Plan) -> tuple[Plan, dict[Path, str]]:
+    def _clear_up(self) -> None:
+        """Remove what a killed run left behind, also when this one has nothing to write."""
+        if self.work.exists() or self.lock.exists():
+            with exclusive(self.lock, f"clearing up for {self.dest.name}"):
+                shutil.rmtree(self.work, ignore_errors=True)
+
+    def _write(self, plan: Plan, readings: list[Future[str]]) -> tuple[Plan, dict[Path, str]]:
         """Write, prove and publish; return the plan that was written and its files' hashes."""
-        work = self.dest.with_name(f".{self.dest.name}.part")
-        with exclusive(self.dest.with_name(f".{self.dest.name}.lock"), f"writing {self.dest.name}"):
+        work = self.work
+        with exclusive(self.lock, f"writing {self.dest.name}"):
             try:
                 shutil.rmtree(work, ignore_errors=True)
                 work.mkdir()
@@ -224,6 +234,8 @@ class _Job:
                 if self.proof.verify:
                     self.verified = verify(graph, self.src, self.proof.setup)
                 self.proving_s = time.monotonic() - proving
+                for reading in readings:  # a source that cannot be read to its end gives no pair
+                    reading.result()
                 _require_unchanged(self.before)
                 # New data under an old graph would load and answer nonsense: it goes first.
                 self.dest.unlink(missing_ok=True)
