@@ -73,7 +73,9 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
         return source
     if node.op_type == "Transpose" and len(source.dims) == 2:
         order = attribute(node, "perm", [1, 0])
-        return source if order == [0, 1] else replace(source, transposed=not source.transposed)
+        if order == [1, 0]:
+            return replace(source, transposed=not source.transposed)
+        return source if order == [0, 1] else None
     if node.op_type == "Reshape" and not source.transposed and len(node.input) > 1:
         wanted = constants.get(node.input[1])
         dims = _reshaped(source, wanted, bool(attribute(node, "allowzero", 0)))
@@ -86,6 +88,8 @@ def _reshaped(
 ) -> tuple[int, ...] | None:
     """Return the shape after a Reshape to a known shape; None when it is not known."""
     if wanted is None or is_external(wanted.tensor) or allow_zero:
+        return None
+    if wanted.tensor.data_type != TensorProto.INT64:
         return None
     dims = [int(d) for d in numpy_helper.to_array(wanted.tensor).reshape(-1)]
     dims = [source.dims[i] if d == 0 and i < len(source.dims) else d for i, d in enumerate(dims)]

@@ -30,12 +30,14 @@ class Names:
 
     def __init__(self, taken: set[str]) -> None:
         self._taken = taken
+        self._counts: dict[str, int] = {}  # thousands of nodes may have the same name
 
     def fresh(self, wanted: str) -> str:
-        name, count = wanted, 1
+        name, count = wanted, self._counts.get(wanted, 1)
         while name in self._taken:
             count += 1
             name = f"{wanted}_{count}"
+        self._counts[wanted] = count
         self._taken.add(name)
         return name
 
@@ -194,6 +196,15 @@ class Emitter:
                 nodes += chain.nodes
             changed.input[index] = state.unpacked[key]
         return [*nodes, changed]
+
+    def name_apart(self, nodes: Iterable[NodeProto]) -> None:
+        """Rename nodes of a graph that have another's name: onnxruntime would not load it."""
+        seen: set[str] = set()
+        for node in nodes:
+            if node.name in seen:
+                node.name = self._names.fresh(node.name)
+            if node.name:
+                seen.add(node.name)
 
     def _chain(self, node: NodeProto) -> Chain:
         return Chain(node.name or node.output[0], self._names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from . import skeleton
 from .errors import ModelOpsError, raise_all
-
-# Bytes of one element as external data stores it (packed sub-byte types are never our weights).
-ITEM_BYTES: dict[int, int] = {
-    TensorProto.FLOAT: 4, TensorProto.DOUBLE: 8, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2,
-    TensorProto.INT8: 1, TensorProto.INT16: 2, TensorProto.INT32: 4, TensorProto.INT64: 8,
-    TensorProto.UINT8: 1, TensorProto.UINT16: 2, TensorProto.UINT32: 4, TensorProto.UINT64: 8,
-    TensorProto.BOOL: 1, TensorProto.COMPLEX64: 8, TensorProto.COMPLEX128: 16,
-}  # fmt: skip
+from .wellformed import ITEM_BYTES, find_problems, is_text
 
 # Operators that only a quantized model has. Quantizing one again would stack errors silently.
 QUANTIZED_OPS = frozenset({
@@ -64,7 +58,33 @@ def read_model(path: Path) -> ModelProto:
         raise ModelOpsError(
             "not a usable ONNX file: it holds no graph with nodes", where=path, remedy=FETCH_AGAIN
         )
+    if not is_text(model):
+        raise ModelOpsError(
+            "a name in the graph is no text (not UTF-8)", where=path, remedy=FETCH_AGAIN
+        )
+    for graph in all_graphs(model.graph):
+        _lift_constants(graph)
     return model
+
+
+def _lift_constants(graph: GraphProto) -> None:
+    """Make initializers of the Constant nodes whose values lie outside of the graph file."""
+    kept = []
+    for node in graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), TensorProto())
+        if (
+            is_external(value)
+            and node.op_type == "Constant"
+            and node.domain in ("", "ai.onnx")
+            and len(node.output) == 1
+        ):
+            graph.initializer.add().CopyFrom(value)
+            graph.initializer[-1].name = node.output[0]
+        else:
+            kept.append(node)
+    if len(kept) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(kept)
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -125,21 +145,21 @@ def locate(tensor: TensorProto, model: Path) -> Extent:
         )
     if location != model.name:
         _require_plain_file(model.parent, posix)
-    try:
-        offset = int(entries.get("offset", "0"))
-        needed = element_count(tensor) * ITEM_BYTES[tensor.data_type]
-        length = int(entries.get("length", needed))
-    except KeyError:
-        type_name = TensorProto.DataType.Name(tensor.data_type)
+    if tensor.data_type not in ITEM_BYTES:
         raise ModelOpsError(
-            f"external data of type {type_name} is not supported", where=where, remedy=FETCH_AGAIN
-        ) from None
-    except ValueError:
+            f"external data of type {tensor.data_type} is not supported",
+            where=where,
+            remedy=FETCH_AGAIN,
+        )
+    needed = element_count(tensor) * ITEM_BYTES[tensor.data_type]
+    offset = _number(entries.get("offset", "0"))
+    length = _number(entries.get("length", str(needed)))
+    if offset is None or length is None:
         raise ModelOpsError(
             f"offset {entries.get('offset')!r} or length {entries.get('length')!r} is no number",
             where=where,
             remedy=FETCH_AGAIN,
-        ) from None
+        )
     size = path.stat().st_size
     if min(offset, needed) < 0 or length != needed:
         raise ModelOpsError(
@@ -158,6 +178,11 @@ def locate(tensor: TensorProto, model: Path) -> Extent:
     return Extent(path, offset, length)
 
 
+def _number(text: str) -> int | None:
+    """Read a number as the exporters write them; int() would take `1_0` and ` 8`."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
+
+
 def validate(model: ModelProto, path: Path, half_precision: bool = False) -> set[Path]:
     """Refuse a model that could not be quantized, or not be trusted, before anything is written.
 
@@ -170,7 +195,7 @@ def validate(model: ModelProto, path: Path, half_precision: bool = False) -> set
     Raises:
         ModelOpsError: every cause found, at once.
     """
-    problems = _graph_problems(model, path)
+    problems = find_problems(model, path) + _graph_problems(model, path)
     if not half_precision:
         problems += _half_precision(model, path)
     extents: list[tuple[str, Extent]] = []
@@ -195,6 +220,7 @@ def validate(model: ModelProto, path: Path, half_precision: bool = False) -> set
 def _require_plain_file(folder: Path, location: PurePosixPath) -> None:
     """Refuse links: onnx refuses them too, and a link can point at any file of the host."""
     path = folder
+    status = folder.stat()
     for part in location.parts:
         path = path / part
         try:
@@ -216,7 +242,9 @@ def _require_plain_file(folder: Path, location: PurePosixPath) -> None:
                 remedy="Put the file itself there; a link could name any file of this host.",
             )
     if not stat.S_ISREG(status.st_mode):
-        raise ModelOpsError("the model's data is not a regular file", where=path)
+        raise ModelOpsError(
+            "the model's data is not a regular file", where=path, remedy=FETCH_AGAIN
+        )
     if status.st_nlink > 1:
         raise ModelOpsError(
             f"the model's data file has {status.st_nlink} hard links",
@@ -285,9 +313,10 @@ def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:
 def _overlaps(extents: list[tuple[str, Extent]]) -> list[ModelOpsError]:
     """Equal extents are one tied tensor under two names; a partial overlap is a broken file."""
     problems = []
-    ordered = sorted(extents, key=lambda item: (str(item[1].path), item[1].offset))
+    occupied = [item for item in extents if item[1].length]
+    ordered = sorted(occupied, key=lambda item: (str(item[1].path), item[1].offset))
     for (name, a), (other, b) in itertools.pairwise(ordered):
-        if a != b and a.path == b.path and a.length and b.offset < a.offset + a.length:
+        if a != b and a.path == b.path and b.offset < a.offset + a.length:
             problems.append(
                 ModelOpsError(
                     f"tensors {name!r} and {other!r} overlap", where=a.path, remedy=FETCH_AGAIN

@@ -87,7 +87,7 @@ class Decision:
     form: str
     reason: str
     weight: str
-    has_blocks: bool
+    has_blocks: bool = False
 
     def as_dict(self) -> dict[str, str]:
         """Return what stands in the manifest."""
@@ -141,6 +141,8 @@ class Plan:
             per_channel=recipe.granularity == "per_channel",
         )  # fmt: skip
         self._rewrite(model.graph, {}, "")
+        if not self.decisions:
+            self.decisions += _without_weights(model.graph)
         if probe:
             del model.graph.output[:]
             for name in (name for _, *pair in self.probes for name in pair if name):
@@ -155,7 +157,11 @@ class Plan:
 
     def _rewrite(self, graph: GraphProto, outer: Mapping[str, Constant], scope: str) -> None:
         """Rewrite a graph and those nested in it; `outer` are the constants seen from outside."""
-        constants = {**outer, **initializers(graph, scope)}
+        # What a graph names itself hides the outer value of that name.
+        own = {value.name for value in graph.input}
+        own.update(name for node in graph.node for name in node.output)
+        seen = {name: constant for name, constant in outer.items() if name not in own}
+        constants = {**seen, **initializers(graph, scope)}
         state = GraphState(outermost=not scope)
         nodes: list[NodeProto] = []
         for index, node in enumerate(graph.node):
@@ -168,6 +174,7 @@ class Plan:
             else:
                 nodes.extend(self._rewrite_node(node, constants, state))
         kept = _without_dead_constants(nodes, graph)
+        self._emitter.name_apart(kept)
         del graph.node[:]
         graph.node.extend(kept)
 
@@ -226,6 +233,8 @@ class Plan:
         if not weight.is_float:
             kind = TensorProto.DataType.Name(weight.tensor.data_type)
             return FP32, f"its weight is {kind}, no floating-point type"
+        if not all(math.prod(w.dims) for _, w in held):
+            return FP32, "its weight is empty"
         matrix = _is_matrix(node, index, weight)
         wanted = self._recipe.forms.get(node.name or node.output[0])
         if wanted in (FP32, WEIGHT_ONLY) or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
@@ -292,6 +301,15 @@ def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tupl
     return held[:1] if node.op_type == "MatMul" else held
 
 
+def _without_weights(graph: GraphProto) -> list[Decision]:
+    """Say of every node of a model without weights why it stays."""
+    reason = "it holds no weight"
+    nodes = (node for inner in all_graphs(graph) for node in inner.node)
+    return [
+        Decision(n.name or next(iter(n.output), ""), n.op_type, FP32, reason, "") for n in nodes
+    ]
+
+
 def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
     """Tell whether a weight is the right operand [K, N] of a multiplication."""
     return node.op_type in ("MatMul", "Gemm") and index == 1 and len(weight.dims) == 2
@@ -315,19 +333,18 @@ def _leading(node: NodeProto, index: int, weight: Constant) -> int:
 
 def _without_dead_constants(nodes: list[NodeProto], graph: GraphProto) -> list[NodeProto]:
     """Drop the nodes that only brought weights to nodes that now read them as INT8."""
-    while True:
-        used = {name for node in nodes for name in node.input}
-        used |= {name for node in nodes for inner in subgraphs(node) for name in _reads(inner)}
-        used |= {value.name for value in graph.output}
-        alive = [
-            node
-            for node in nodes
-            if node.op_type not in ("Constant", "Identity", "Transpose", "Reshape")
-            or any(name in used for name in node.output)
-        ]
-        if len(alive) == len(nodes):
-            return nodes
-        nodes = alive
+    used = {value.name for value in graph.output}
+    alive = []
+    for node in reversed(nodes):  # whoever reads a value stands behind whoever gives it
+        if node.op_type in ("Constant", "Identity", "Transpose", "Reshape") and not any(
+            name in used for name in node.output
+        ):
+            continue
+        alive.append(node)
+        used.update(node.input)
+        for inner in subgraphs(node):
+            used |= _reads(inner)
+    return alive[::-1]
 
 
 def _reads(graph: GraphProto) -> set[str]:

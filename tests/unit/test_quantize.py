@@ -320,7 +320,7 @@ def test_unknown_operator_domain(tmp_path):
 
 def test_several_problems_come_at_once(voice):
     model = onnx.load(voice, load_external_data=False)
-    model.graph.node.append(helper.make_node("MatMulInteger", ["a", "b"], ["c"]))
+    model.graph.node.append(helper.make_node("MatMulInteger", ["codes", "w1"], ["c"]))
     voice.write_bytes(model.SerializeToString())
     voice.with_name("voice.onnx.data").unlink()
     error = refused(voice, "already quantized", "missing")

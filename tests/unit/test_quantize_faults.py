@@ -200,7 +200,9 @@ def test_full_disk_leaves_the_old_pair(case, monkeypatch, transpose_on_disk):
 
 def test_any_failing_call_leaves_a_whole_pair_or_no_graph(case):
     kinds = set()
-    for op, result in every_failure(case, lambda op: op.kind not in READING, errno.EIO, case.folder):
+    for op, result in every_failure(
+        case, lambda op: op.kind not in READING, errno.EIO, case.folder
+    ):
         kinds.add(op.kind)
         left = models.tree(case.folder)
         assert case.is_safe(left), op

@@ -1,0 +1,438 @@
+"""Feed broken models to the quantizer: it succeeds or raises ModelOpsError, and nothing else.
+
+    python tests/fuzz/graph_reader.py            for FUZZ_SECONDS (120) seconds, new cases each time
+    python tests/fuzz/graph_reader.py --short    the same few cases each time
+
+Every case runs in check mode and for real. Refused besides exceptions: more than CASE_SECONDS or
+ADDRESS_BYTES, a write outside of the destination folder, anything left behind by a run that failed,
+and a check mode that foretells something else. A failing model is kept, and its place printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
+
+import models  # noqa: E402  the paths come first
+import onnx  # noqa: E402
+from google.protobuf.message import EncodeError  # noqa: E402
+from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from modelops import forms, skeleton  # noqa: E402
+from modelops.errors import ModelOpsError  # noqa: E402
+from modelops.graph import all_graphs  # noqa: E402
+from modelops.plan import QUANTIZABLE, Recipe  # noqa: E402
+from modelops.quantize import quantize  # noqa: E402
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
+
+CASE_SECONDS = 10
+ADDRESS_BYTES = 4 << 30
+RESIDENT_BYTES = 600 << 20
+FORMS = (forms.DYNAMIC, forms.BLOCKWISE, forms.WEIGHT_ONLY, forms.ROWS, forms.FP32, "none")
+
+INTEGERS = (
+    0, 1, -1, 2, 3, 7, 31, 32, 64, 127, 255, 256, 1000, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 32,
+    1 << 40, (1 << 62) + 1, (1 << 63) - 1, -(1 << 31), -(1 << 63),
+)  # fmt: skip
+TYPES = (*range(-1, 27), 999)
+NUMBERS = ("", "0", "-1", "1", "64", "4096", "x", "1e3", "0x10", " 8", "1_000", "٣", "9" * 30)
+NAMES = ("", "x", "w", "w1", "y", "emb", "\0", "ü" * 50, "a/b", "." * 300)
+LOCATIONS = ("", ".", "..", "./m.onnx.data", "m.onnx", "m.onnx.data/", "no", "a\0b", "/etc/passwd",
+             "../outside", "x" * 300, "\\\\host\\x", "m.onnx.data//.")  # fmt: skip
+OPS = (*QUANTIZABLE, "Constant", "Identity", "Transpose", "Reshape", "If", "Loop", "Relu", "Add")
+
+
+class HangError(BaseException):
+    """A case took too long."""
+
+
+class OutsideError(BaseException):
+    """Something was written outside of the destination folder."""
+
+
+# --- the models that are broken ----------------------------------------------------------------
+
+
+def operators(path: Path, external: bool) -> Path:
+    """A model with each operator that holds weights, and every way to hold one."""
+    w = models.random_weight
+    weights = {
+        "w": w(40, 36), "c": w(16, 8, 9), "r": w(1, 96, 24), "l": w(1, 96, 20), "a": w(32, 96),
+        "b": w(96), "s": w(2, 34, 33), "half": w(40, 36).astype("float16"), "g": w(72, 24),
+    }  # fmt: skip
+    node = helper.make_node
+    inner = helper.make_graph(
+        [node("MatMul", ["x", "w"], ["z"], name="inner")], "body", [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    shape = numpy_helper.from_array(models.np.array([36, -1], "int64"))
+    nodes = [
+        node("Constant", [], ["k"], value=numpy_helper.from_array(w(40, 36))),
+        node("Constant", [], ["shape"], value=shape),
+        node("Transpose", ["w"], ["wt"], perm=[1, 0]),
+        node("Reshape", ["k", "shape"], ["wr"]),
+        node("Identity", ["wt"], ["wi"]),
+        node("MatMul", ["x", "k"], ["y1"], name="constant"),
+        node("Gemm", ["x", "w", "b36"], ["y2"], name="gemm", alpha=0.5, beta=2.0),
+        node("MatMul", ["x36", "wi"], ["y3"], name="behind"),
+        node("MatMul", ["x36", "wr"], ["y4"], name="reshaped"),
+        node("Conv", ["x3", "c"], ["y5"], name="conv"),
+        node("ConvTranspose", ["x3", "c"], ["y6"], name="transposed"),
+        node("LSTM", ["x3", "l", "r"], ["y7"], name="lstm", hidden_size=24),
+        node("Attention", ["x3", "a", "b"], ["y8"], name="att", domain="com.microsoft"),
+        node("MatMul", ["x3", "s"], ["y9"], name="stack"),
+        node("Cast", ["x"], ["xh"], to=TensorProto.FLOAT16),
+        node("MatMul", ["xh", "half"], ["y10"], name="half"),
+        node("Gather", ["g", "codes"], ["y11"], name="rows"),
+        node("If", ["flag"], ["y12"], name="if", then_branch=inner, else_branch=inner),
+    ]
+    inputs = {"x": 2, "x36": 2, "x3": 3, "b36": 1}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            *(helper.make_tensor_value_info(n, 1, [None] * rank) for n, rank in inputs.items()),
+            helper.make_tensor_value_info("codes", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info(f"y{i}", 1, None) for i in (*range(1, 10), 11, 12)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save_model(
+        helper.make_model(graph, opset_imports=opsets, ir_version=9), path, size_threshold=2000,
+        save_as_external_data=external, convert_attribute=True, location=f"{path.name}.data",
+    )  # fmt: skip
+    return path
+
+
+MAKERS: tuple[Callable[[Path], Path], ...] = (
+    lambda path: operators(path, True),
+    lambda path: operators(path, False),
+    models.voice,
+    lambda path: models.matmul(path, 40, 36),
+    lambda path: models.matmul(path, 40, 36, external=False),
+)
+
+
+# --- how they are broken -----------------------------------------------------------------------
+
+
+def tensors(model: ModelProto) -> list[TensorProto]:
+    found = []
+    for graph in all_graphs(model.graph):
+        found += graph.initializer
+        found += [a.t for node in graph.node for a in node.attribute if a.HasField("t")]
+    return found
+
+
+def change_dims(model: ModelProto, rng: random.Random) -> None:
+    tensor = rng.choice(tensors(model) or [TensorProto()])
+    kind = rng.randrange(4)
+    if kind == 0 and tensor.dims:
+        tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice(INTEGERS)
+    elif kind == 1:
+        tensor.dims.extend([rng.choice((0, 1, rng.choice(INTEGERS)))] * rng.choice((1, 2, 70)))
+    elif kind == 2:
+        del tensor.dims[: rng.randrange(1, 3)]
+    else:
+        tensor.dims[:] = [rng.choice(INTEGERS) for _ in range(rng.randrange(4))]
+
+
+def change_tensor(model: ModelProto, rng: random.Random) -> None:
+    tensor = rng.choice(tensors(model) or [TensorProto()])
+    kind = rng.randrange(6)
+    if kind == 0:
+        tensor.data_type = rng.choice(TYPES)
+    elif kind == 1:
+        tensor.name = rng.choice(NAMES)
+    elif kind == 2:
+        tensor.raw_data = tensor.raw_data[: rng.randrange(8)] * rng.randrange(3)
+    elif kind == 3:
+        tensor.ClearField("raw_data")
+        tensor.float_data.extend([1.0] * rng.randrange(100))
+    elif kind == 4:
+        tensor.data_location = rng.choice((0, 1))
+    else:
+        tensor.int64_data.extend([rng.choice(INTEGERS)] * rng.randrange(3))
+
+
+def change_place(model: ModelProto, rng: random.Random) -> None:
+    external = [t for t in tensors(model) if t.external_data]
+    tensor = rng.choice(external or [TensorProto()])
+    key = rng.choice(("location", "offset", "length", "checksum", ""))
+    value = rng.choice(LOCATIONS if key == "location" else NUMBERS)
+    for entry in tensor.external_data:
+        if entry.key == key:
+            entry.value = value
+            return
+    tensor.external_data.add(key=key, value=value)
+
+
+def any_node(model: ModelProto, rng: random.Random) -> onnx.NodeProto:
+    nodes = [node for graph in all_graphs(model.graph) for node in graph.node]
+    return rng.choice(nodes or [onnx.NodeProto()])
+
+
+def change_node(model: ModelProto, rng: random.Random) -> None:
+    node = any_node(model, rng)
+    names = rng.choice((node.input, node.output))
+    kind = rng.randrange(7)
+    if kind == 0:
+        del names[rng.randrange(3) :]
+    elif kind == 1 and names:
+        names[rng.randrange(len(names))] = rng.choice((*NAMES, *node.input, *node.output))
+    elif kind == 2:
+        names.append(rng.choice((*NAMES, *any_node(model, rng).output)))
+    elif kind == 3:
+        node.op_type = rng.choice((*OPS, ""))
+    elif kind == 4:
+        node.domain = rng.choice(("", "ai.onnx", "com.microsoft", "vendor", "\0"))
+    elif kind == 5:
+        node.name = rng.choice((*NAMES, any_node(model, rng).name))
+    else:
+        given = [name for _ in range(3) for name in any_node(model, rng).output]
+        node.input[:] = given[:2]
+
+
+def change_attribute(model: ModelProto, rng: random.Random) -> None:
+    node = any_node(model, rng)
+    wanted = ("alpha", "beta", "transA", "transB", "axis", "perm", "allowzero", "value", "body")
+    if node.attribute and rng.random() < 0.5:
+        attribute = rng.choice(list(node.attribute))
+    else:
+        attribute = node.attribute.add(name=rng.choice(wanted))
+    attribute.type = rng.choice(range(15))
+    attribute.i = rng.choice(INTEGERS)
+    attribute.f = rng.choice((0.0, -1.0, 1e38, float("nan"), float("inf")))
+    attribute.s = rng.choice((b"", b"\xff", b"x" * 100))
+    attribute.ints[:] = [rng.choice(INTEGERS) for _ in range(rng.randrange(3))]
+
+
+def change_order(model: ModelProto, rng: random.Random) -> None:
+    graph = rng.choice(list(all_graphs(model.graph)))
+    nodes = list(onnx.GraphProto(node=graph.node).node)
+    kind = rng.randrange(4)
+    if kind == 0:
+        rng.shuffle(nodes)
+    elif kind == 1 and nodes:
+        nodes += [rng.choice(nodes)] * rng.choice((1, 2, 300))
+    elif kind == 2 and nodes:
+        nodes.remove(rng.choice(nodes))
+    else:
+        nodes.reverse()
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def change_graph(model: ModelProto, rng: random.Random) -> None:
+    graph = rng.choice(list(all_graphs(model.graph)))
+    kind = rng.randrange(6)
+    if kind == 0:
+        del rng.choice((graph.output, graph.input, graph.initializer, graph.node))[:]
+    elif kind == 1 and graph.initializer:
+        graph.initializer.add().CopyFrom(rng.choice(list(graph.initializer)))
+    elif kind == 2:
+        name = rng.choice([t.name for t in tensors(model)] or [""])
+        graph.input.append(helper.make_tensor_value_info(name, 1, None))
+    elif kind == 3:
+        del model.opset_import[:]
+        for _ in range(rng.randrange(3)):
+            model.opset_import.append(helper.make_opsetid("", rng.choice(INTEGERS)))
+    elif kind == 4:
+        model.ir_version = rng.choice(INTEGERS)
+    else:
+        function = model.functions.add(name=rng.choice(OPS), domain=rng.choice(("", "vendor")))
+        function.node.add().CopyFrom(any_node(model, rng))
+
+
+def nest(model: ModelProto, rng: random.Random) -> None:
+    """Put the whole graph into the branch of an If, and that into another, up to 40 deep."""
+    for level in range(rng.choice((1, 5, 20, 40))):
+        outer = onnx.GraphProto(name=f"level {level}")
+        node = outer.node.add(op_type="If", name=f"if {level}", input=["flag"])
+        node.output.append(f"out {level}")
+        node.attribute.add(name="then_branch", type=AttributeProto.GRAPH).g.CopyFrom(model.graph)
+        outer.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
+        model.graph.CopyFrom(outer)
+
+
+CHANGES = (
+    change_dims, change_dims, change_tensor, change_tensor, change_place, change_place, change_node,
+    change_node, change_attribute, change_attribute, change_order, change_graph, nest,
+)  # fmt: skip
+
+
+def flipped(content: bytes, rng: random.Random) -> bytes:
+    """Flip, drop or insert a few bytes."""
+    broken = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        place = rng.randrange(len(broken) or 1)
+        kind = rng.randrange(4)
+        if kind == 0:
+            broken[place : place + 1] = bytes([rng.randrange(256)])
+        elif kind == 1:
+            del broken[place : place + rng.choice((1, 2, 10, 1000))]
+        elif kind == 2:
+            broken[place:place] = bytes(rng.choice((b"\xff" * 9, b"\x80" * 12, b"\0", b"\x12\x0a")))
+        else:
+            del broken[place:]
+    return bytes(broken)
+
+
+# --- what is allowed ---------------------------------------------------------------------------
+
+
+class Arena:
+    """A source and a destination folder, and the watch over them."""
+
+    def __init__(self, root: Path) -> None:
+        self.source, self.dest = root / "src" / "m.onnx", root / "dest" / "out.onnx"
+        self.data = self.source.with_name("m.onnx.data")
+        self.outcomes: Counter[str] = Counter()
+        self._watching = False
+        originals = root / "originals"
+        for folder in (self.source.parent, self.dest.parent, originals):
+            folder.mkdir()
+        self.originals = []
+        for number, make in enumerate(MAKERS):
+            (originals / str(number)).mkdir()
+            made = make(originals / str(number) / "m.onnx")
+            data = made.with_name("m.onnx.data")
+            self.originals.append((made.read_bytes(), data.read_bytes() if data.exists() else b""))
+        sys.addaudithook(self._audit)
+
+    def attempt(self, graph: bytes, data: bytes, recipe: Recipe) -> None:
+        """Quantize a broken model; only success and ModelOpsError are allowed."""
+        self.source.write_bytes(graph)
+        self.data.write_bytes(data)
+        foretold = self._run(recipe, check_mode=True)
+        assert not any(self.dest.parent.iterdir()), "check mode wrote"
+        result = self._run(recipe, check_mode=False)
+        assert foretold == result, (foretold, result)
+        left = sorted(path.name for path in self.dest.parent.iterdir())
+        assert left == ([] if result is None else ["out.onnx", "out.onnx.data"]), left
+        assert self.source.read_bytes() == graph
+        assert self.data.read_bytes() == data
+        if result is not None:
+            onnx.load(self.dest)
+        for path in self.dest.parent.iterdir():
+            path.unlink()
+        self.outcomes["refused" if result is None else "quantized"] += 1
+
+    def _run(self, recipe: Recipe, check_mode: bool) -> str | None:
+        """Return the release that it gives; None when it is refused."""
+        with self._limits():
+            try:
+                result = quantize(
+                    self.source, self.dest, recipe, threads=1, check_mode=check_mode
+                )  # fmt: skip
+            except ModelOpsError as error:
+                assert str(error)
+                return None
+        return str(result["release_id"])
+
+    @contextlib.contextmanager
+    def _limits(self) -> Iterator[None]:
+        def late(*_: object) -> None:
+            raise HangError(f"a case took more than {CASE_SECONDS} seconds")
+
+        signal.signal(signal.SIGALRM, late)
+        signal.alarm(CASE_SECONDS)
+        self._watching = True
+        try:
+            yield
+        finally:
+            self._watching = False
+            signal.alarm(0)
+
+    def _audit(self, event: str, arguments: tuple) -> None:
+        if not self._watching:
+            return
+        changing = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink",
+                    "os.truncate", "os.chmod", "os.chown", "os.utime")  # fmt: skip
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(path, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                return
+            paths = [path]
+        elif event in changing:
+            paths = [a for a in arguments[:2] if isinstance(a, str | bytes | os.PathLike)]
+        else:
+            return
+        for path in map(os.fsdecode, paths):
+            # A relative path is one of shutil.rmtree, below a folder that it opened by its name.
+            if os.path.isabs(path) and not Path(path).resolve().is_relative_to(self.dest.parent):
+                raise OutsideError(f"{event} {path!r}")
+
+
+def run(arena: Arena, examples: int, number: int | None) -> None:
+    """Run a batch of cases: random ones for the seed `number`, always the same without one."""
+
+    @settings(
+        max_examples=examples, deadline=None, database=None, derandomize=number is None,
+        suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
+    )  # fmt: skip
+    @given(rng=st.randoms(use_true_random=False))
+    def batch(rng: random.Random) -> None:
+        graph, data = rng.choice(arena.originals)
+        if rng.random() < 0.7:
+            model = ModelProto.FromString(graph)
+            for _ in range(rng.choice((1, 1, 1, 2, 3))):
+                rng.choice(CHANGES)(model, rng)
+            with contextlib.suppress(EncodeError):  # nested deeper than protobuf can write
+                graph = model.SerializePartialToString()
+        else:
+            graph = flipped(graph, rng)
+        if rng.random() < 0.1:
+            data = data[: rng.randrange(len(data) or 1)]
+        skeleton.LARGE = rng.choice((16, 1 << 16))
+        names = ("mm", "mm1", "mm2", "head", "constant", "gemm", "behind", "reshaped", "half")
+        recipe = Recipe(
+            granularity=rng.choice(("per_channel", "per_tensor")),
+            half_precision=rng.random() < 0.9,
+            forms={name: rng.choice(FORMS) for name in names if rng.random() < 0.6},
+        )
+        arena.attempt(graph, data, recipe)
+
+    (batch if number is None else seed(number)(batch))()
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
+    os.fsync = lambda descriptor: None  # a power cut is not what is tested here
+    root = Path(tempfile.mkdtemp(prefix="fuzz-")).resolve()
+    arena = Arena(root)
+    started = time.monotonic()
+    try:
+        if "--short" in sys.argv[1:]:
+            run(arena, 150, None)
+        else:
+            end = started + float(os.environ.get("FUZZ_SECONDS", "120"))
+            while time.monotonic() < end:
+                run(arena, 100, random.SystemRandom().getrandbits(64))
+    except BaseException:
+        print(f"The failing model is kept in {root}.", file=sys.stderr)
+        raise
+    shutil.rmtree(root)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    outcomes = ", ".join(f"{count} {what}" for what, count in sorted(arena.outcomes.items()))
+    print(f"{outcomes}; {time.monotonic() - started:.0f} s, at most {peak >> 20} MiB of memory")
+    assert peak < RESIDENT_BYTES, peak
+
+
+if __name__ == "__main__":
+    main()
