@@ -182,7 +182,9 @@ class _File(io.FileIO):
         )  # fmt: skip
 
     def readinto(self, buffer) -> int:
-        return self._recorder.observe(Op("read", self._path), lambda: io.FileIO.readinto(self, buffer))
+        return self._recorder.observe(
+            Op("read", self._path), lambda: io.FileIO.readinto(self, buffer)
+        )
 
     def readall(self) -> bytes:
         return self._recorder.observe(Op("read", self._path), lambda: io.FileIO.readall(self))
