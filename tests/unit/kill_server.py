@@ -1,7 +1,8 @@
 """Quantizes in forked children that kill themselves with SIGKILL at a given call. Not a test.
 
 Everything is imported once and a child is forked for each job, so that a kill costs milliseconds.
-A job is a line of JSON on standard input: `source`, `dest`, `threads`, and `read_at` or `change_at`,
+A job is a line of JSON on standard input: `source`, `dest`, `threads`, and `read_at` or
+`change_at`,
 the number of the reading or changing call before which to die; neither lets the run end. The
 answer, also one line: `calls` and `phases` in order for a run that ended, `phase` and `call` for
 one that was killed, or `error`.

@@ -235,7 +235,7 @@ def test_read_errors_leave_the_old_pair(case):
 @pytest.mark.parametrize("change", ["touched", "grown", "shrunk"])
 def test_source_that_changes_while_it_is_read(case, change):
     data = case.source.with_name(f"{case.source.name}.data")
-    content, reads = data.read_bytes(), 0
+    content = data.read_bytes()
 
     def disturb(at: int) -> Callable[[Op], None]:
         count = 0
@@ -257,7 +257,6 @@ def test_source_that_changes_while_it_is_read(case, change):
         case.reset()
         data.write_bytes(content)
         result = failing_run(case, disturb(at), case.source.parent)
-        reads += 1
         assert result["failed"], at
         assert f"{data.name}: " in result["msg"], result
         assert re.search("changed while|shorter while|truncated", result["msg"]), result
