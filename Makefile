@@ -5,7 +5,7 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test lint bench clean requirements
+.PHONY: help quantize rollback test lint bench fuzz clean requirements
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make lint       run the linters"
 	@echo "make bench      measure against the stock quantizer"
+	@echo "make fuzz       feed broken models to the quantizer for FUZZ_SECONDS (120)"
 	@echo "make clean      remove what the demo made, and the environment"
 
 quantize: .venv/project
@@ -33,6 +34,9 @@ lint: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python tests/bench/quantizer.py
+
+fuzz: .venv/dev
+	$(BIN)/python tests/fuzz/graph_reader.py
 
 clean:
 	rm -rf var reports .venv .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -48,13 +48,11 @@ AGAIN = "Export the model again; onnx.checker.check_model tells more."
 def is_text(message: Message) -> bool:
     """Tell whether all strings in a message are UTF-8; protobuf gives the others as bytes."""
     for field, value in message.ListFields():
-        repeated = not isinstance(value, Message | str | bytes | int | float)
-        if field.type == field.TYPE_MESSAGE:
-            if not all(map(is_text, value if repeated else [value])):
-                return False
-        elif field.type == field.TYPE_STRING:
-            if not all(isinstance(text, str) for text in (value if repeated else [value])):
-                return False
+        values = [value] if isinstance(value, Message | str | bytes | int | float) else value
+        if field.type == field.TYPE_MESSAGE and not all(map(is_text, values)):
+            return False
+        if field.type == field.TYPE_STRING and not all(isinstance(v, str) for v in values):
+            return False
     return True
 
 

@@ -26,7 +26,6 @@ RUNS = {
     "one thread": (lambda path: models.voice(path, width=48, rows=80), 1),
     "three threads": (lambda path: models.voice(path, width=64, rows=200), 3),
     "inline weights": (lambda path: models.matmul(path, 96, 64, external=False), 2),
-    "one tensor": (lambda path: models.matmul(path, 200, 300), 2),
     "nothing to quantize": (lambda path: models.matmul(path, 8, 8, np.eye(8, dtype=np.float32)), 1),
 }
 

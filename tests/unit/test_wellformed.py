@@ -275,11 +275,11 @@ def test_a_name_of_a_body_hides_the_weight_outside(tmp_path):
 def test_many_dead_nodes_and_equal_names_take_no_time(tmp_path):
     count = 4000
     weight = models.random_weight(40, 36)
+    readers = [
+        helper.make_node("MatMul", ["x", f"i{count}"], [f"y{i}"], name="n") for i in range(count)
+    ]
     chain = [helper.make_node("Identity", [f"i{i}"], [f"i{i + 1}"], name="n") for i in range(count)]
-    nodes = [
-        helper.make_node("Identity", ["w"], ["i0"], name="n"), *chain,
-        *(helper.make_node("MatMul", ["x", f"i{count}"], [f"y{i}"], name="n") for i in range(count)),
-    ]  # fmt: skip
+    nodes = [helper.make_node("Identity", ["w"], ["i0"], name="n"), *chain, *readers]
     outputs = {f"y{i}": (FLOAT, [4, 36]) for i in range(count)}
     src = models.save(tmp_path / "m.onnx", nodes, {"w": weight}, {"x": (FLOAT, [4, 40])}, outputs)
     started = time.monotonic()
