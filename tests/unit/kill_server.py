@@ -3,8 +3,8 @@
 Everything is imported once and a child is forked for each job, so that a kill costs milliseconds.
 A job is a line of JSON on standard input: `source`, `dest`, `threads`, and `read_at` or
 `change_at`, the number of the reading or changing call before which to die; without them the run
-ends. The answer is a line too: `phases`, that of each call in order, of a run that ended, `phase` and `call`
-of one that was killed, or `error`.
+ends. The answer is a line too: `phases`, that of each call in order, of a run that ended, `phase`
+and `call` of one that was killed, or `error`.
 """
 
 from __future__ import annotations
