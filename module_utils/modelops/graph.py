@@ -38,6 +38,15 @@ class Extent:
     length: int
 
 
+def unreadable(path: Path, error: OSError) -> ModelOpsError:
+    """Return what to say of a failing read: the system's own error does not name the file."""
+    return ModelOpsError(
+        f"the file cannot be read ({error.strerror})",
+        where=path,
+        remedy="Check its permissions and the disk (dmesg, smartctl), and copy it again.",
+    )
+
+
 def read_model(path: Path) -> ModelProto:
     """Read a model's graph; its weights stay on disk, external and inline ones (see skeleton).
 
@@ -50,6 +59,8 @@ def read_model(path: Path) -> ModelProto:
         raise ModelOpsError("the file is empty (0 bytes)", where=path, remedy=FETCH_AGAIN)
     try:
         model = skeleton.load(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
     except DecodeError:
         raise ModelOpsError(
             "not an ONNX file (it does not parse as one)", where=path, remedy=FETCH_AGAIN

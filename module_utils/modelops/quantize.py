@@ -7,9 +7,9 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from .child import Setup
 from .errors import ModelOpsError
 from .files import fsync_dir, rename_durable, require_space, sha256_file
 from .forms import FP32
-from .graph import read_model, validate
+from .graph import read_model, unreadable, validate
 from .locks import exclusive
 from .memory import peak_rss_bytes
 from .plan import Plan, Recipe
@@ -133,7 +133,7 @@ class _Job:
         if not check_mode:
             self._clear_up()
         with ThreadPoolExecutor(1) as background:
-            hashing = {p: background.submit(sha256_file, p) for p in self.sources if hash_source}
+            hashing = {p: background.submit(_sha256, p) for p in self.sources if hash_source}
             if self.thresholds:
                 self._take_up_forms({p: f.result() for p, f in hashing.items()})
             plan = self._plan(None if check_mode else self.dest.parent)
@@ -222,7 +222,10 @@ class _Job:
     def _write(self, plan: Plan, readings: list[Future[str]]) -> tuple[Plan, dict[Path, str]]:
         """Write, prove and publish; return the plan that was written and its files' hashes."""
         work = self.work
-        with exclusive(self.lock, f"writing {self.dest.name}"):
+        with (
+            _disk_errors_named(self.dest.parent),
+            exclusive(self.lock, f"writing {self.dest.name}"),
+        ):
             try:
                 shutil.rmtree(work, ignore_errors=True)
                 work.mkdir()
@@ -242,14 +245,6 @@ class _Job:
                 fsync_dir(self.dest.parent)
                 rename_durable(data, self.data)
                 rename_durable(graph, self.dest)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                raise ModelOpsError(
-                    "the disk became full while the INT8 pair was written",
-                    where=self.dest.parent,
-                    remedy="Free space and run again; nothing was put under the final names.",
-                ) from None
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         return plan, hashes
@@ -337,6 +332,33 @@ def _check_destination(dest: Path, dest_data: Path, sources: list[Path]) -> None
                     where=target,
                     remedy="Choose another destination: the source is never written.",
                 )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+@contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    """Say of a write that failed where and why: the system's own error often names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise ModelOpsError(
+                "the disk became full while the INT8 pair was written",
+                where=folder,
+                remedy="Free space and run again; no half-written file has a final name.",
+            ) from None
+        raise ModelOpsError(
+            f"the INT8 pair cannot be written ({error.strerror or error})",
+            where=error.filename or folder,
+            remedy="Check the permissions and the disk (dmesg, smartctl), and run again; no"
+            " half-written file has a final name.",
+        ) from None
 
 
 def _is_file_of_size(path: Path, size: int) -> bool:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onnx import TensorProto, numpy_helper
 
 from .errors import ModelOpsError
-from .graph import Extent, element_count, is_external, locate
+from .graph import Extent, element_count, is_external, locate, unreadable
 
 F32 = npt.NDArray[np.float32]
 
@@ -150,10 +150,13 @@ def read_exactly(handle: BinaryIO, view: memoryview, path: Path) -> None:
     """Fill `view` from a raw file handle.
 
     Raises:
-        ModelOpsError: the file ends before the view is full.
+        ModelOpsError: the file ends before the view is full, or cannot be read.
     """
     while len(view):
-        count: int = handle.readinto(view)  # type: ignore[attr-defined]
+        try:
+            count: int = handle.readinto(view)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise unreadable(path, error) from None
         if not count:
             raise ModelOpsError(
                 "the file became shorter while it was read",

@@ -160,7 +160,8 @@ class FailingOnce:
         if self.failed is None and self._meant(op):
             if self._left == 0:
                 self.failed = op
-                raise OSError(self._code, os.strerror(self._code), str(op.path))
+                named = op.kind not in ("read", "write", "fsync", "ftruncate")
+                raise OSError(self._code, os.strerror(self._code), *[str(op.path)] * named)
             self._left -= 1
 
 
@@ -207,6 +208,7 @@ def test_any_failing_call_leaves_a_whole_pair_or_no_graph(case):
         assert case.is_safe(left), op
         if result.get("failed"):
             assert str(case.folder) in result["msg"], result
+            assert "exception" not in result, result
         else:
             assert case.is_new(left), op
         cleaning = op.kind in ("unlink", "rmdir") and op.path.name != GRAPH
@@ -226,6 +228,7 @@ def test_read_errors_leave_the_old_pair(case):
         reads += 1
         assert result["failed"], op
         assert op.path.name in result["msg"], result
+        assert "exception" not in result or op.kind != "read", result
         assert models.tree(case.folder) == case.old, op
         assert len(list(case.folder.iterdir())) == 2
     assert reads > 10
