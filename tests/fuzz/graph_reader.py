@@ -34,6 +34,7 @@ from hypothesis import strategies as st  # noqa: E402
 from modelops import forms, skeleton  # noqa: E402
 from modelops.errors import ModelOpsError  # noqa: E402
 from modelops.graph import all_graphs  # noqa: E402
+from modelops.memory import peak_rss_bytes  # noqa: E402
 from modelops.plan import QUANTIZABLE, Recipe  # noqa: E402
 from modelops.quantize import quantize  # noqa: E402
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
@@ -428,7 +429,7 @@ def main() -> None:
         print(f"The failing model is kept in {root}.", file=sys.stderr)
         raise
     shutil.rmtree(root)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_rss_bytes() or 0  # not ru_maxrss, which a child inherits from its parent
     outcomes = ", ".join(f"{count} {what}" for what, count in sorted(arena.outcomes.items()))
     print(f"{outcomes}; {time.monotonic() - started:.0f} s, at most {peak >> 20} MiB of memory")
     assert peak < RESIDENT_BYTES, peak
