@@ -29,8 +29,8 @@ from modelops.quantize import quantize  # noqa: E402
 from modelops.sample import make_sample  # noqa: E402
 
 GRANULARITIES = ("per_tensor", "per_channel")
-# What is promised, by size in MB: times faster than stock, and how often our memory fits in its. Our
-# time by that of reading the source and writing the result is shown and not judged yet: 2.0 is
+# What is promised, by size in MB: times faster than stock, and how often our memory fits in its.
+# Our time by that of reading the source and writing the result is shown and not judged yet: 2.0 is
 # wanted, and it is not reached where the disk takes the writes at once (docs/benchmarks.md).
 PROMISED: dict[int, dict[str, float]] = {
     1100: {"per_tensor": 5, "per_channel": 10, "memory": 40},
