@@ -112,6 +112,21 @@ options:
     description: Write the pair even when it is right already.
     type: bool
     default: false
+  progress_s:
+    description:
+      - How often the controller shows how far the run is, in seconds. The run then goes on in the
+        background of the host, and outlasts a connection that breaks for a while.
+      - With 0, in check mode and under C(async) it runs without.
+    type: float
+    default: 5
+  limit_s:
+    description: The limit of the whole run when O(progress_s) is not 0, in seconds.
+    type: int
+    default: 21600
+  progress_file:
+    description: A file to keep with how far the run is, as JSON; removed at its end. The action
+      plugin names one beside O(dest).
+    type: path
 attributes:
   check_mode:
     description: Streams without writing, so that the predicted hashes and release id are exact.
@@ -214,6 +229,8 @@ from ansible.module_utils.modelops.entry import conclude
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ansible.module_utils.modelops.progress import Progress
+
 OPERATORS = [
     "MatMul", "Gemm", "Gather", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention",
 ]  # fmt: skip
@@ -241,17 +258,27 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "work_dir": {"type": "path"},
     "threads": {"type": "int", "default": 2},
     "force": {"type": "bool", "default": False},
+    "progress_s": {"type": "float", "default": 5},
+    "limit_s": {"type": "int", "default": 21600},
+    "progress_file": {"type": "path"},
 }
 
 
-def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Quantize as the parameters say; the result is the module's."""
+def run(
+    params: Mapping[str, Any], check_mode: bool, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Quantize as the parameters say; the result is the module's.
+
+    Args:
+        progress: what to call instead of keeping `progress_file`.
+    """
     # Imported here, so that a host without onnx answers with what is missing.
     from ansible.module_utils.modelops.errors import ModelOpsError
 
     try:
         from ansible.module_utils.modelops.child import Setup
         from ansible.module_utils.modelops.plan import Recipe
+        from ansible.module_utils.modelops.progress import kept
         from ansible.module_utils.modelops.quantize import Proof, quantize
     except ImportError as error:
         raise ModelOpsError(
@@ -262,34 +289,37 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     dest = Path(params["dest"])
     pair = [dest, dest.with_name(f"{dest.name}.data")]
     before = {p.name: p.stat().st_size if p.is_file() else None for p in pair}
-    result = quantize(
-        Path(params["src"]),
-        dest,
-        Recipe(
-            weight_type=params["weight_type"],
-            granularity=params["granularity"],
-            op_types=tuple(params["op_types"]),
-            exclude_nodes=tuple(params["exclude_nodes"]),
-            forms=params["forms"],
-            half_precision=params["half_precision"],
-        ),
-        proof=Proof(
-            verify=params["verify"],
-            quality=params["quality"],
-            setup=Setup(
-                seed=params["seed"],
-                ranges=params["ranges"],
-                shapes=params["shapes"],
-                inputs=Path(params["inputs"]) if params["inputs"] else None,
-                timeout_s=params["timeout_s"],
-                work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
+    progress_file = Path(params["progress_file"]) if params["progress_file"] else None
+    with kept(progress_file) as file:
+        result = quantize(
+            Path(params["src"]),
+            dest,
+            Recipe(
+                weight_type=params["weight_type"],
+                granularity=params["granularity"],
+                op_types=tuple(params["op_types"]),
+                exclude_nodes=tuple(params["exclude_nodes"]),
+                forms=params["forms"],
+                half_precision=params["half_precision"],
             ),
-            samples=params["samples"],
-        ),
-        threads=max(1, params["threads"]),
-        check_mode=check_mode,
-        force=params["force"],
-    )
+            proof=Proof(
+                verify=params["verify"],
+                quality=params["quality"],
+                setup=Setup(
+                    seed=params["seed"],
+                    ranges=params["ranges"],
+                    shapes=params["shapes"],
+                    inputs=Path(params["inputs"]) if params["inputs"] else None,
+                    timeout_s=params["timeout_s"],
+                    work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
+                ),
+                samples=params["samples"],
+            ),
+            threads=max(1, params["threads"]),
+            check_mode=check_mode,
+            force=params["force"],
+            progress=progress or file,
+        )
     if result["changed"]:
         after = [f"{a['name']} {a['size']} bytes {a['sha256']}" for a in result["artifacts"]]
         known = [f"{name} {size} bytes" for name, size in before.items() if size is not None]

@@ -26,6 +26,7 @@ from .graph import read_model, unreadable, validate
 from .locks import exclusive
 from .memory import peak_rss_bytes
 from .plan import Plan, Recipe
+from .progress import Progress
 from .quality import check as check_quality
 from .quality import judging, passes, rank, search
 from .tensors import Files
@@ -33,8 +34,6 @@ from .verify import verify
 
 # Raise it when equal input gives other bytes than before: it is one of the manifest's versions.
 QUANTIZER_VERSION = "1"
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def quantize(
         threads: threads that read and quantize.
         force: write even when the pair is right already.
         hash_source: give the SHA-256 of the source, which costs one more read of it.
-        progress: called with the bytes of the data file done and in all.
+        progress: called with the phase, and the bytes of the data file done and in all.
 
     Returns:
         `changed`, `release_id`, `artifacts` and `source` (path, name, size in bytes, sha256),
@@ -143,7 +142,9 @@ class _Job:
             sizes_fit = all(_is_file_of_size(path, size) for path, size in sizes.items())
             changed = True
             if check_mode or (sizes_fit and not force):
-                hashes[self.data] = plan.layout.stream(None, self.threads, self._reporter(plan))
+                hashes[self.data] = plan.layout.stream(
+                    None, self.threads, self._reporter("comparing", plan)
+                )
                 same = sizes_fit and all(sha256_file(path) == hashes[path] for path in sizes)
                 changed = force or not same
             if changed and check_mode and self.thresholds:
@@ -230,11 +231,12 @@ class _Job:
                 shutil.rmtree(work, ignore_errors=True)
                 work.mkdir()
                 graph, data = work / self.dest.name, work / self.data.name
-                hashes = self._write_pair(plan, work)
+                hashes = self._write_pair(plan, work, "quantizing")
                 proving = time.monotonic()
                 if self.thresholds:
                     plan, hashes = self._keep_quality(plan, hashes, work)
                 if self.proof.verify:
+                    self._tell("loading and running the pair")
                     self.verified = verify(graph, self.src, self.proof.setup)
                 self.proving_s = time.monotonic() - proving
                 for reading in readings:  # a source that cannot be read to its end gives no pair
@@ -249,9 +251,10 @@ class _Job:
                 shutil.rmtree(work, ignore_errors=True)
         return plan, hashes
 
-    def _write_pair(self, plan: Plan, work: Path) -> dict[Path, str]:
+    def _write_pair(self, plan: Plan, work: Path, phase: str) -> dict[Path, str]:
         with (work / self.data.name).open("wb", buffering=0) as out:
-            digest = plan.layout.stream(out, self.threads, self._reporter(plan))
+            digest = plan.layout.stream(out, self.threads, self._reporter(phase, plan))
+            self._tell("making the data durable")
             os.fsync(out.fileno())
         with (work / self.dest.name).open("wb") as out:
             out.write(plan.graph_bytes)
@@ -267,20 +270,23 @@ class _Job:
         written = plan, hashes
         setup, graph = self.proof.setup, work / self.dest.name
         with judging(self.src, setup, self.proof.samples) as judge:
+            self._tell("measuring the similarity")
             figures = judge.measure(graph)
             rule = {"moved": 0, "form": "", "figures": figures, "bytes": plan.layout.size}
             self.path = [rule]
             if passes(figures, self.thresholds):
                 return written
             probe = self._plan(work, probe=True)
-            self._write_pair(probe, work)
+            self._write_pair(probe, work, "writing the probe")
+            self._tell("ranking the nodes by their error")
             ranked = rank(graph, probe.probes, setup)
 
             def attempt(forms: Mapping[str, str]) -> tuple[dict[str, float], int]:
                 nonlocal written
                 self.recipe = replace(self.recipe, forms=dict(forms))
                 moved = self._plan(work)
-                written = moved, self._write_pair(moved, work)
+                written = moved, self._write_pair(moved, work, f"moving {len(forms)} nodes")
+                self._tell(f"measuring the similarity with {len(forms)} nodes moved")
                 return judge.measure(graph), moved.layout.size
 
             blockable = {d.node for d in plan.decisions if d.has_blocks}
@@ -292,9 +298,13 @@ class _Job:
                 self.path.append({**last, "bytes": size})
         return written
 
-    def _reporter(self, plan: Plan) -> Callable[[int], None] | None:
+    def _reporter(self, phase: str, plan: Plan) -> Callable[[int], None] | None:
         progress, total = self.progress, plan.layout.size
-        return None if progress is None else lambda done: progress(done, total)
+        return None if progress is None else lambda done: progress(phase, done, total)
+
+    def _tell(self, phase: str) -> None:
+        if self.progress is not None:
+            self.progress(phase, 0, 0)
 
 
 def versions() -> dict[str, str]:

@@ -23,6 +23,7 @@ FAST = {
     "sarai_measure_samples": 1,
     "sarai_gate_speedup_min": 0,
     "sarai_gate_rss_ratio_max": 100,
+    "quantize_progress_s": 0,
 }
 
 

@@ -1,0 +1,102 @@
+"""What a long quantization shows on the terminal, and that it ends with the playbook."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from modelops.sample import make_sample
+
+TASK = {
+    "onnx_quantize": {"src": "{{ src }}", "dest": "{{ dest }}", "progress_s": 0.05},
+    "vars": {"ansible_python_interpreter": sys.executable},
+}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("sample") / "m.onnx"
+    make_sample(path, 300)
+    return path
+
+
+def start(src: Path, dest: Path, *arguments: str, **options: object) -> subprocess.Popen[str]:
+    """Start a play of the one task, as from a terminal: an interrupt is not ignored."""
+    task = TASK | {"onnx_quantize": TASK["onnx_quantize"] | options}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
+    book = dest.with_name("play.yml")
+    book.write_text(json.dumps([play]))
+    return subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            str(book),
+            *arguments,
+            *("-e", json.dumps({"src": str(src), "dest": str(dest)})),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_ASYNC_DIR": str(dest.parent / "jobs")},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def test_shows_how_far_it_is_and_leaves_nothing_behind(sample, tmp_path):
+    run = start(sample, tmp_path / "m8.onnx")
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    number = r"[\d.]+ [kMG]?B"
+    figures = rf"{number} of 75.\d+ MB \(\d+ %\), {number}/s, [\d.]+ m?s left, peak memory {number}"
+    assert re.search(rf"\[localhost\] m8.onnx: quantizing: {figures}\n", output), output
+    assert "changed=1" in output
+    left = {path.name for path in tmp_path.iterdir()} - {"jobs", "play.yml"}
+    assert left == {"m8.onnx", "m8.onnx.data"}
+    again, _ = start(sample, tmp_path / "m8.onnx").communicate(timeout=120)
+    assert "changed=0" in again and "failed=0" in again
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ({}, [], "no such model file"),
+        ({"progress_s": 0}, [], "no such model file"),
+        ({}, ["--check"], "no such model file"),
+        ({"progress_s": "often"}, [], "progress_s"),
+    ],
+)
+def test_a_failure_reads_the_same_in_the_background(tmp_path, options, arguments, message):
+    run = start(tmp_path / "absent.onnx", tmp_path / "m8.onnx", *arguments, **options)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 2
+    assert message in " ".join(output.split()) and "failed=1" in output
+    assert "Traceback" not in output
+
+
+def test_an_interrupted_playbook_ends_the_job(sample, tmp_path):
+    dest = tmp_path / "m8.onnx"
+    run = start(sample, dest, quality={"cosine": 0.999999})  # which takes a while to find
+    progress_file = tmp_path / ".m8.onnx.progress"
+    for text in run.stdout:
+        if "m8.onnx: " in text:
+            pid = json.loads(progress_file.read_text())["pid"]
+            run.send_signal(signal.SIGINT)
+            break
+    run.communicate(timeout=60)
+    assert run.returncode != 0
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
+    assert not dest.exists()
+    output, _ = start(sample, dest).communicate(timeout=120)
+    assert "changed=1" in output, output
