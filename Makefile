@@ -44,6 +44,8 @@ clean:
 .venv/created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
+	@# So that `.venv/bin/python -m modelops` works from any folder.
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "modelops.pth").write_text(str(pathlib.Path("module_utils").resolve()))'
 	@touch $@
 
 # Everything is pinned with its hashes, so pip has nothing to resolve.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,10 +9,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import ansible.module_utils
 import models
 import numpy as np
 import pytest
+from modelops import standalone
 from onnx import TensorProto as Tp
 from onnx import helper
 
@@ -47,14 +46,8 @@ def unary(path: Path, op: str) -> Path:
 
 
 @pytest.fixture
-def onnx_compare(monkeypatch) -> ModuleType:
-    """library/onnx_compare.py, importing the package by the name that it has under Ansible."""
-    paths = [*ansible.module_utils.__path__, str(ROOT / "module_utils")]
-    monkeypatch.setattr(ansible.module_utils, "__path__", paths)
-    spec = importlib.util.spec_from_file_location("oc", ROOT / "library" / "onnx_compare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def onnx_compare() -> ModuleType:
+    return standalone.load("onnx_compare")
 
 
 def options_of(module: ModuleType, pair, work: Path, **options) -> dict:
