@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from .errors import ModelOpsError
 
 CHUNK = 1 << 20
+FLUSH_EVERY = 64 << 20
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -59,6 +61,45 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     rename_durable(part, path)
+
+
+class DurableFile:
+    """A new file whose bytes go to the disk while more are made, so that the last fsync is short.
+
+    A context manager: leaving it without an error makes the file durable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._flusher = ThreadPoolExecutor(1)
+        self._flush: Future[None] | None = None
+        self._unflushed = 0
+
+    def write(self, chunk: bytes | memoryview) -> int:
+        """Write all of a chunk: a disk that becomes full first takes a part of it."""
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._unflushed += len(chunk)
+        if self._unflushed >= FLUSH_EVERY and (self._flush is None or self._flush.done()):
+            self._settle()
+            self._unflushed = 0
+            self._flush = self._flusher.submit(os.fsync, self._file.fileno())
+        return len(chunk)
+
+    def _settle(self) -> None:
+        # The system tells of a lost write only once, perhaps to one of these calls.
+        if self._flush is not None:
+            self._flush.result()
+
+    def __enter__(self) -> DurableFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file, self._flusher:
+            if kind is None:
+                self._settle()
+                os.fsync(self._file.fileno())
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:

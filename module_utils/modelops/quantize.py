@@ -20,7 +20,7 @@ import onnx
 from . import manifest
 from .child import Setup
 from .errors import ModelOpsError
-from .files import fsync_dir, rename_durable, require_space, sha256_file
+from .files import DurableFile, fsync_dir, rename_durable, require_space, sha256_file
 from .forms import FP32
 from .graph import read_model, unreadable, validate
 from .locks import exclusive
@@ -252,10 +252,9 @@ class _Job:
         return plan, hashes
 
     def _write_pair(self, plan: Plan, work: Path, phase: str) -> dict[Path, str]:
-        with (work / self.data.name).open("wb", buffering=0) as out:
+        with DurableFile(work / self.data.name) as out:
             digest = plan.layout.stream(out, self.threads, self._reporter(phase, plan))
             self._tell("making the data durable")
-            os.fsync(out.fileno())
         with (work / self.dest.name).open("wb") as out:
             out.write(plan.graph_bytes)
             out.flush()

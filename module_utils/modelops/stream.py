@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,12 @@ TINY = np.finfo(np.float32).tiny
 TRANSPOSE_IN_MEMORY = 16 << 20
 LARGE = 64 << 10  # tensors from here on start at a page, so that a reader may map them
 PAGE, WORD = 4096, 64
+
+
+class Sink(Protocol):
+    """Where the data file goes."""
+
+    def write(self, chunk: Buffer, /) -> int: ...
 
 
 class Segment(NamedTuple):
@@ -78,7 +84,7 @@ class Layout:
         return tensor
 
     def stream(
-        self, out: BinaryIO | None, threads: int, progress: Callable[[int], None] | None = None
+        self, out: Sink | None, threads: int, progress: Callable[[int], None] | None = None
     ) -> str:
         """Produce the data file once, in order, and return its SHA-256.
 
