@@ -19,8 +19,9 @@ DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = (
 )  # fmt: skip
 # Values of a block along K: 64 keeps the scales at 1/16 of the INT8 bytes' FP32 (26.6 % in all).
 BLOCK_SIZE = 64
-# MatMulNBits: 1 keeps the activations in FP32, 4 would quantize them too.
-ACCURACY_LEVEL = 1
+# MatMulNBits: 4 multiplies in INT8, with a scale for each block of the activations too. Below 4 the
+# weights are unpacked again in each run, which was 10 to 50 times slower (tests/bench/forms.py).
+ACCURACY_LEVEL = 4
 # A scale for each element of the last dimension, within each matrix of a stack of matrices.
 LAST = -1
 

@@ -2,8 +2,10 @@
 
 The nodes are ranked by what each of them adds: a probe model holds every node in FP32 and in INT8
 on the same FP32 input, and one run gives the relative error of each node's own output. Then the
-shortest prefix of that ranking is searched that passes when it is moved to 8-bit blocks, and, when
-all of them in blocks do not pass, to FP32. Every step is measured on the whole model.
+shortest prefix of that ranking is searched that passes when it is moved to 8-bit blocks, which help
+where weights have outliers; when all of them in blocks do not pass, to INT8 weights that are
+multiplied in FP32, which help where activations have; and at last to FP32. Every step is measured
+on the whole model.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 
 from .child import Model, Setup
 from .errors import ModelOpsError
-from .forms import BLOCKWISE, FP32
+from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
 from .similarity import compare_files, worst
 
 # Option `quality` -> figure of similarity.worst, and whether it is a lower bound.
@@ -139,7 +141,7 @@ def search(
 
     Args:
         attempt: quantizes with these forms; returns the figures and the bytes of the pair.
-        blockable: the nodes that have a block-wise form; others go to FP32 only.
+        blockable: the nodes that have a block-wise form; others skip it.
 
     Returns:
         The forms, and the path: a row an attempt, with `moved`, `form`, `figures`, `bytes`.
@@ -160,7 +162,7 @@ def search(
         path.append({"moved": last - first, "form": form, "figures": figures, "bytes": size})
         return passes(figures, thresholds)
 
-    for form, rest in ((BLOCKWISE, None), (FP32, BLOCKWISE)):
+    for form, rest in ((BLOCKWISE, None), (WEIGHT_ONLY, None), (FP32, BLOCKWISE)):
         if not holds(0, len(names), form, rest):
             continue
         low, last = 0, len(names)  # up to `low` does not pass, up to `last` does

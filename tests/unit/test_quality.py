@@ -59,8 +59,7 @@ def test_the_node_that_costs_most_moves_and_no_other(tmp_path):
     assert set(forms(before).values()) == {"dynamic_int8"}
     result = go(src, {"cosine": 0.995})
     assert forms(result) == {
-        "mm0": "dynamic_int8", "mm1": "dynamic_int8", "mm2": "blockwise_int8",
-        "mm3": "dynamic_int8",
+        "mm0": "dynamic_int8", "mm1": "dynamic_int8", "mm2": "weight_int8", "mm3": "dynamic_int8",
     }  # fmt: skip
     first, *rest = result["quality_path"]
     assert first["figures"]["cosine_min"] < 0.995 < rest[-1]["figures"]["cosine_min"]
