@@ -18,8 +18,9 @@ MOVERS = frozenset({
 })  # fmt: skip
 # Below this a weight stays FP32: its scales and names would take what INT8 saves.
 SMALLEST_ELEMENTS = 1024
-# Longer ways of a weight from its place to its node are not followed.
+# Longer ways of a weight from its place to its node, and more parts of it, are not followed.
 LONGEST_WAY = 16
+MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,18 @@ class Moved(Constant):
     Attributes:
         node: what gives the value out.
         parts: the float constants that the node reads, by the names of its inputs.
+        origins: what is stored, behind all movers.
         way: how many movers a value went through.
     """
 
     node: NodeProto = field(default_factory=NodeProto)
     parts: Mapping[str, Constant] = field(default_factory=dict)
+    origins: tuple[Constant, ...] = ()
     way: int = 1
 
     @property
     def stored(self) -> tuple[Constant, ...]:
-        found = {inner.key: inner for part in self.parts.values() for inner in part.stored}
-        return tuple(found.values())
+        return self.origins
 
 
 def attribute(node: NodeProto, name: str, default: object) -> object:
@@ -132,14 +134,19 @@ def moved(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Const
     read = {name: constants[name] for name in node.input if name in constants}
     parts = {name: constant for name, constant in read.items() if constant.is_float}
     way = 1 + max((part.way for part in parts.values() if isinstance(part, Moved)), default=0)
-    if not parts or len(read) < len({*node.input} - {""}) or way > LONGEST_WAY:
+    origins = {inner.key: inner for part in parts.values() for inner in part.stored}
+    computed = len(read) < len({*node.input} - {""})
+    if not parts or computed or way > LONGEST_WAY or len(origins) > MOST_PARTS:
         return {}
-    first = next(iter(parts.values()))
+    first, stored = next(iter(parts.values())), tuple(origins.values())
     return {
-        name: Moved(f"{first.key}/{name}", first.tensor, first.dims, False, node, parts, way)
+        name: Moved(
+            f"{first.key}/{name}", first.tensor, first.dims,
+            node=node, parts=parts, origins=stored, way=way,
+        )
         for name in node.output
         if name
-    }
+    }  # fmt: skip
 
 
 def _reshaped(

@@ -199,7 +199,7 @@ class Plan:
             return [node]
         form, reason = self._decide(node, held)
         name = node.name or next(iter(node.output), "")
-        stored = [part.tensor.name for _, weight in held for part in weight.stored]
+        stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
         blocks = bool(held) and _is_matrix(node, *held[0])
         self.decisions.append(Decision(name, node.op_type, form, reason, ", ".join(stored), blocks))
         if reason != EXCLUDED:
