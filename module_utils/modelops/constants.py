@@ -18,6 +18,7 @@ MOVERS = frozenset({
 })  # fmt: skip
 # Below this a weight stays FP32: its scales and names would take what INT8 saves.
 SMALLEST_ELEMENTS = 1024
+SHORTEST_ROW = 16
 # Longer ways of a weight from its place to its node, and more parts of it, are not followed.
 LONGEST_WAY = 16
 MOST_PARTS = 64
@@ -98,6 +99,17 @@ def initializers(graph: GraphProto, scope: str) -> dict[str, Constant]:
 def is_worth(weight: Constant) -> bool:
     """Tell whether a stored weight is smaller in INT8."""
     return weight.is_float and len(weight.dims) > 1 and math.prod(weight.dims) >= SMALLEST_ELEMENTS
+
+
+def rows(weight: Constant) -> int:
+    """Return how many leading dimensions have a scale for each element, whatever reads the weight.
+
+    As many as leave rows of SHORTEST_ROW values, so that the scales stay small beside them.
+    """
+    leading = len(weight.dims) - 1
+    while leading > 1 and math.prod(weight.dims[leading:]) < SHORTEST_ROW:
+        leading -= 1
+    return leading
 
 
 def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Constant | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from .constants import Constant, Moved, attribute, is_worth
+from .constants import Constant, Moved, attribute, is_worth, rows
 from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, constant
 from .tensors import Files, Weight
 
@@ -215,7 +215,7 @@ class Emitter:
             for index, source in enumerate(copy.input):
                 part = weight.parts.get(source)
                 if part is not None and any(is_worth(inner) for inner in part.stored):
-                    copy.input[index] = self._unpacked(source, part, 1, state, nodes)
+                    copy.input[index] = self._unpacked(source, part, rows(part), state, nodes)
             for index, output in enumerate(copy.output):
                 if output:
                     copy.output[index] = self._names.fresh(f"{output}_int8")

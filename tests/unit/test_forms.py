@@ -98,6 +98,14 @@ CASES = {
         ],
         {"w": W(40, 60)}, [4, 60], "weight_int8", "put together",
     ),
+    "part of a stack": (
+        [
+            helper.make_node("Split", ["w"], ["a", "b"], axis=0),
+            helper.make_node("Transpose", ["b"], ["t"], perm=[0, 2, 1]),
+            node("MatMul", "x", "t"),
+        ],
+        {"w": W(4, 33, 34)}, [2, 4, 34], "weight_int8", "put together",
+    ),
     "attention": (
         [node("Attention", "x", "w", "b", domain="com.microsoft", num_heads=2)],
         {"w": W(32, 96), "b": W(96)}, [1, 5, 32], "weight_int8", "slower",
@@ -286,7 +294,7 @@ def test_onnxruntime_unpacks_weight_only_at_load(tmp_path):
     import onnxruntime
 
     cases = ("conv", "lstm", "lstm with sorted gates", "small matrix", "stack")
-    for case in (*cases, "small behind transpose", "half of a fused matrix"):
+    for case in (*cases, "small behind transpose", "half of a fused matrix", "part of a stack"):
         out = tmp_path / "out.onnx"
         quantize(build(tmp_path / "m.onnx", case), out, Recipe(), force=True)
         options = onnxruntime.SessionOptions()
@@ -294,6 +302,24 @@ def test_onnxruntime_unpacks_weight_only_at_load(tmp_path):
         onnxruntime.InferenceSession(str(out), options, providers=["CPUExecutionProvider"])
         ops = [n.op_type for n in onnx.load(tmp_path / "optimized.onnx").graph.node]
         assert not {"Cast", "Mul", *MOVERS} & set(ops), (case, ops)
+
+
+def test_a_lattice_of_movers_ends(tmp_path):
+    """Each node reads both of the layer above: 2 ** 40 ways from the weights to the product."""
+    nodes = [helper.make_node("Identity", ["w"], [f"{side}0"]) for side in "ab"]
+    for layer in range(40):
+        above = [f"a{layer}", f"b{layer}"]
+        for side in "ab":
+            name = f"{side}{layer + 1}"
+            nodes.append(helper.make_node("Concat", above, [f"{name}_wide"], axis=1))
+            nodes.append(helper.make_node("Split", [f"{name}_wide"], [name, f"{name}_"], axis=1))
+    nodes.append(node("MatMul", "x", "a40"))
+    src = models.save(
+        tmp_path / "m.onnx", nodes, {"w": W(64, 32)}, {"x": (FLOAT, [4, 64])}, {"y": (FLOAT, None)}
+    )
+    result = quantize(src, tmp_path / "out.onnx", Recipe())
+    (product,) = [d for d in decisions(result) if d["op"] == "MatMul"]
+    assert product["form"] == "fp32" and "computed" in product["reason"]
 
 
 def test_a_moved_weight_that_others_read_stays_for_them(tmp_path):
