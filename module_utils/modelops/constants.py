@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from .graph import element_count, is_external
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+# Operators that only move values. onnxruntime runs them once, at load, on constants.
+MOVERS = frozenset({
+    "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+})  # fmt: skip
+# Below this a weight stays FP32: its scales and names would take what INT8 saves.
+SMALLEST_ELEMENTS = 1024
+SHORTEST_ROW = 16
+# Longer ways of a weight from its place to its node, and more parts of it, are not followed.
+LONGEST_WAY = 16
+MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,34 @@ class Constant:
     def is_float(self) -> bool:
         return self.tensor.data_type in FLOATS
 
+    @property
+    def stored(self) -> tuple[Constant, ...]:
+        """The constants whose values these are."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Moved(Constant):
+    """Values of stored floats that nodes move before they are used, as exporters sort LSTM gates.
+
+    `tensor` and `dims` are those of its first part; its own shape is not known.
+
+    Attributes:
+        node: what gives the value out.
+        parts: the float constants that the node reads, by the names of its inputs.
+        origins: what is stored, behind all movers.
+        way: how many movers a value went through.
+    """
+
+    node: NodeProto = field(default_factory=NodeProto)
+    parts: Mapping[str, Constant] = field(default_factory=dict)
+    origins: tuple[Constant, ...] = ()
+    way: int = 1
+
+    @property
+    def stored(self) -> tuple[Constant, ...]:
+        return self.origins
+
 
 def attribute(node: NodeProto, name: str, default: object) -> object:
     """Return the value of a node's attribute, or the default."""
@@ -56,6 +96,22 @@ def initializers(graph: GraphProto, scope: str) -> dict[str, Constant]:
     }
 
 
+def is_worth(weight: Constant) -> bool:
+    """Tell whether a stored weight is smaller in INT8."""
+    return weight.is_float and len(weight.dims) > 1 and math.prod(weight.dims) >= SMALLEST_ELEMENTS
+
+
+def rows(weight: Constant) -> int:
+    """Return how many leading dimensions have a scale for each element, whatever reads the weight.
+
+    As many as leave rows of SHORTEST_ROW values, so that the scales stay small beside them.
+    """
+    leading = len(weight.dims) - 1
+    while leading > 1 and math.prod(weight.dims[leading:]) < SHORTEST_ROW:
+        leading -= 1
+    return leading
+
+
 def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Constant | None:
     """Return the constant that a node gives out: it is one, or only shows one differently."""
     if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
@@ -67,7 +123,7 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
             return Constant(f"{scope}/{node.output[0]}", named, tuple(named.dims))
         return None
     source = constants.get(node.input[0]) if node.input else None
-    if source is None or node.domain not in ("", "ai.onnx"):
+    if source is None or isinstance(source, Moved) or node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type == "Identity":
         return source
@@ -81,6 +137,28 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
         dims = _reshaped(source, wanted, bool(attribute(node, "allowzero", 0)))
         return replace(source, dims=dims) if dims else None
     return None
+
+
+def moved(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Constant]:
+    """Return what a node gives out by name when it only moves the values of constant floats."""
+    if node.op_type not in MOVERS or node.domain not in ("", "ai.onnx"):
+        return {}
+    read = {name: constants[name] for name in node.input if name in constants}
+    parts = {name: constant for name, constant in read.items() if constant.is_float}
+    way = 1 + max((part.way for part in parts.values() if isinstance(part, Moved)), default=0)
+    origins = {inner.key: inner for part in parts.values() for inner in part.stored}
+    computed = len(read) < len({*node.input} - {""})
+    if not parts or computed or way > LONGEST_WAY or len(origins) > MOST_PARTS:
+        return {}
+    first, stored = next(iter(parts.values())), tuple(origins.values())
+    return {
+        name: Moved(
+            f"{first.key}/{name}", first.tensor, first.dims,
+            node=node, parts=parts, origins=stored, way=way,
+        )
+        for name in node.output
+        if name
+    }  # fmt: skip
 
 
 def _reshaped(

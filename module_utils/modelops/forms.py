@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from .constants import Constant, attribute
+from .constants import Constant, Moved, attribute, is_worth, rows
 from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, constant
 from .tensors import Files, Weight
 
@@ -185,18 +185,44 @@ class Emitter:
         """
         changed = NodeProto()
         changed.CopyFrom(node)
-        nodes = []
+        nodes: list[NodeProto] = []
         for index, weight, leading in weights:
-            key = (weight.key, str(weight.dims), str(weight.transposed))
-            if key not in state.unpacked:
-                chain = Chain(weight.tensor.name, self._names)
-                value = self._unpack(chain, weight, *self._stack(weight, leading))
-                if weight.transposed:
-                    value = chain.add("Transpose", value, perm=[1, 0])
-                state.unpacked[key] = value
-                nodes += chain.nodes
-            changed.input[index] = state.unpacked[key]
+            name = changed.input[index]
+            changed.input[index] = self._unpacked(name, weight, leading, state, nodes)
         return [*nodes, changed]
+
+    def _unpacked(
+        self, name: str, weight: Constant, leading: int, state: GraphState, nodes: list[NodeProto]
+    ) -> str:
+        """A weight that was INT8 on disk, at the place of `name`; adds the nodes that make it."""
+        if isinstance(weight, Moved):
+            return self._moved(name, weight, state, nodes)
+        key = (weight.key, str(weight.dims), str(weight.transposed))
+        if key not in state.unpacked:
+            chain = Chain(weight.tensor.name, self._names)
+            value = self._unpack(chain, weight, *self._stack(weight, leading))
+            if weight.transposed:
+                value = chain.add("Transpose", value, perm=[1, 0])
+            state.unpacked[key] = value
+            nodes += chain.nodes
+        return state.unpacked[key]
+
+    def _moved(self, name: str, weight: Moved, state: GraphState, nodes: list[NodeProto]) -> str:
+        """The value `name` of a copy of the node that moves a weight; others may read the node."""
+        if ("moved", name) not in state.unpacked:
+            copy = NodeProto()
+            copy.CopyFrom(weight.node)
+            copy.name = self._names.fresh(f"{copy.name or name}_int8")
+            for index, source in enumerate(copy.input):
+                part = weight.parts.get(source)
+                if part is not None and any(is_worth(inner) for inner in part.stored):
+                    copy.input[index] = self._unpacked(source, part, rows(part), state, nodes)
+            for index, output in enumerate(copy.output):
+                if output:
+                    copy.output[index] = self._names.fresh(f"{output}_int8")
+                    state.unpacked[("moved", output)] = copy.output[index]
+            nodes.append(copy)
+        return state.unpacked[("moved", name)]
 
     def name_apart(self, nodes: Iterable[NodeProto]) -> None:
         """Rename nodes of a graph that have another's name: onnxruntime would not load it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from .constants import Constant, attribute, follow, initializers
+from .constants import MOVERS, Constant, Moved, attribute, follow, initializers, is_worth, moved
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
 from .graph import all_graphs, is_external, locate, subgraphs
@@ -32,8 +32,6 @@ QUANTIZABLE = tuple(WEIGHTS)
 # onnxruntime 1.32 on 2 cores with AVX-512 VNNI, chains of square matrices, 1 to 512 rows: INT8 was
 # faster at every number of rows from 384 x 384 on. 512 x 512 leaves room where VNNI is missing.
 DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
-# Below this a weight stays FP32: its scales and names would take what INT8 saves.
-SMALLEST_ELEMENTS = 1024
 # Kept initializers up to this many bytes stay in the graph file, where shape inference sees them.
 INLINE_BYTES = 1024
 # A node of any other operator is listed when it holds a matrix of at least this many elements.
@@ -161,10 +159,16 @@ class Plan:
         # What a graph names itself hides the outer value of that name.
         own = {value.name for value in graph.input}
         own.update(name for node in graph.node for name in node.output)
-        seen = {name: constant for name, constant in outer.items() if name not in own}
+        seen = {
+            name: constant
+            for name, constant in outer.items()
+            if name not in own and not isinstance(constant, Moved)  # it may read hidden names
+        }
         constants = {**seen, **initializers(graph, scope)}
         state = GraphState(outermost=not scope)
         nodes: list[NodeProto] = []
+        movers: list[tuple[NodeProto, Decision]] = []
+        first = len(self.decisions)
         for index, node in enumerate(graph.node):
             for branch, inner in enumerate(subgraphs(node)):
                 self._rewrite(inner, constants, f"{scope}/{index}.{branch}")
@@ -172,9 +176,17 @@ class Plan:
             if shown is not None:
                 constants[node.output[0]] = shown
                 nodes.append(node)
-            else:
-                nodes.extend(self._rewrite_node(node, constants, state))
+                continue
+            before = len(self.decisions)
+            nodes.extend(self._rewrite_node(node, constants, state))
+            found = moved(node, constants)
+            constants.update(found)
+            if found:
+                movers += [(node, decision) for decision in self.decisions[before:]]
         kept = _without_dead_constants(nodes, graph)
+        alive = {id(node) for node in kept}
+        gone = {id(decision) for node, decision in movers if id(node) not in alive}
+        self.decisions[first:] = [d for d in self.decisions[first:] if id(d) not in gone]
         self._emitter.name_apart(kept)
         del graph.node[:]
         graph.node.extend(kept)
@@ -187,11 +199,11 @@ class Plan:
             return [node]
         form, reason = self._decide(node, held)
         name = node.name or next(iter(node.output), "")
-        weights = ", ".join(weight.tensor.name for _, weight in held)
+        stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
         blocks = bool(held) and _is_matrix(node, *held[0])
-        self.decisions.append(Decision(name, node.op_type, form, reason, weights, blocks))
+        self.decisions.append(Decision(name, node.op_type, form, reason, ", ".join(stored), blocks))
         if reason != EXCLUDED:
-            self._checked.update(weight.tensor.name for _, weight in held)
+            self._checked.update(stored)
         if form == FP32:
             return [node]
         if not self._probe:
@@ -216,7 +228,7 @@ class Plan:
             return self._emitter.blockwise(node, weight, state)
         if form == ROWS:
             return self._emitter.gather_rows(node, weight)
-        channels = [(i, w, _leading(node, i, w)) for i, w in held if _is_worth(w)]
+        channels = [(i, w, _leading(node, i, w)) for i, w in held if any(map(is_worth, w.stored))]
         return self._emitter.weight_only(node, channels, state)
 
     def _decide(self, node: NodeProto, held: list[tuple[int, Constant]]) -> tuple[str, str]:
@@ -240,12 +252,15 @@ class Plan:
         wanted = self._recipe.forms.get(node.name or node.output[0])
         if wanted in (FP32, WEIGHT_ONLY) or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
             return wanted, "the recipe's forms say so"
-        if not any(_is_worth(w) for _, w in held):
+        if not any(is_worth(part) for _, w in held for part in w.stored):
             return FP32, f"its weight {list(weight.shape)} is too small to gain from INT8"
         if op == "Gather":
-            if attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed:
+            rows = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
+            if rows and not isinstance(weight, Moved):
                 return ROWS, "embedding rows, a scale a row"
             return WEIGHT_ONLY, "it gathers along another axis than the rows"
+        if isinstance(weight, Moved):
+            return WEIGHT_ONLY, "its weight is put together from stored ones, whose size shrinks"
         if not matrix:
             kinds = {"MatMul": "the weight is a stack of matrices or the left operand"}
             return WEIGHT_ONLY, kinds.get(op, f"INT8 makes {op} slower, so only its size shrinks")
@@ -313,11 +328,8 @@ def _without_weights(graph: GraphProto) -> list[Decision]:
 
 def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
     """Tell whether a weight is the right operand [K, N] of a multiplication."""
-    return node.op_type in ("MatMul", "Gemm") and index == 1 and len(weight.dims) == 2
-
-
-def _is_worth(weight: Constant) -> bool:
-    return weight.is_float and len(weight.dims) > 1 and math.prod(weight.dims) >= SMALLEST_ELEMENTS
+    known = len(weight.dims) == 2 and not isinstance(weight, Moved)
+    return node.op_type in ("MatMul", "Gemm") and index == 1 and known
 
 
 def _leading(node: NodeProto, index: int, weight: Constant) -> int:
@@ -337,9 +349,8 @@ def _without_dead_constants(nodes: list[NodeProto], graph: GraphProto) -> list[N
     used = {value.name for value in graph.output}
     alive = []
     for node in reversed(nodes):  # whoever reads a value stands behind whoever gives it
-        if node.op_type in ("Constant", "Identity", "Transpose", "Reshape") and not any(
-            name in used for name in node.output
-        ):
+        brings = node.op_type == "Constant" or node.op_type in MOVERS
+        if brings and not any(name in used for name in node.output):
             continue
         alive.append(node)
         used.update(node.input)

@@ -32,6 +32,7 @@ from google.protobuf.message import EncodeError  # noqa: E402
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from modelops import forms, skeleton  # noqa: E402
+from modelops.constants import MOVERS  # noqa: E402
 from modelops.errors import ModelOpsError  # noqa: E402
 from modelops.graph import all_graphs  # noqa: E402
 from modelops.memory import peak_rss_bytes  # noqa: E402
@@ -53,7 +54,7 @@ NUMBERS = ("", "0", "-1", "1", "64", "4096", "x", "1e3", "0x10", " 8", "1_000", 
 NAMES = ("", "x", "w", "w1", "y", "emb", "\0", "ü" * 50, "a/b", "." * 300)
 LOCATIONS = ("", ".", "..", "./m.onnx.data", "m.onnx", "m.onnx.data/", "no", "a\0b", "/etc/passwd",
              "../outside", "x" * 300, "\\\\host\\x", "m.onnx.data//.")  # fmt: skip
-OPS = (*QUANTIZABLE, "Constant", "Identity", "Transpose", "Reshape", "If", "Loop", "Relu", "Add")
+OPS = (*QUANTIZABLE, *sorted(MOVERS), "Constant", "If", "Loop", "Relu", "Add")
 
 
 class HangError(BaseException):
@@ -92,7 +93,9 @@ def operators(path: Path, external: bool) -> Path:
         node("MatMul", ["x36", "wr"], ["y4"], name="reshaped"),
         node("Conv", ["x3", "c"], ["y5"], name="conv"),
         node("ConvTranspose", ["x3", "c"], ["y6"], name="transposed"),
-        node("LSTM", ["x3", "l", "r"], ["y7"], name="lstm", hidden_size=24),
+        node("Split", ["l"], ["l1", "l2"], axis=2),
+        node("Concat", ["l2", "l1"], ["l21"], axis=2),
+        node("LSTM", ["x3", "l21", "r"], ["y7"], name="lstm", hidden_size=24),
         node("Attention", ["x3", "a", "b"], ["y8"], name="att", domain="com.microsoft"),
         node("MatMul", ["x3", "s"], ["y9"], name="stack"),
         node("Cast", ["x"], ["xh"], to=TensorProto.FLOAT16),
@@ -225,7 +228,9 @@ def change_attribute(model: ModelProto, rng: random.Random) -> None:
 
 def change_order(model: ModelProto, rng: random.Random) -> None:
     graph = rng.choice(list(all_graphs(model.graph)))
-    nodes = list(onnx.GraphProto(node=graph.node).node)
+    copied = onnx.GraphProto()
+    copied.CopyFrom(graph)  # GraphProto(node=...) refuses what `nest` made twice as too deep
+    nodes = list(copied.node)
     kind = rng.randrange(4)
     if kind == 0:
         rng.shuffle(nodes)
