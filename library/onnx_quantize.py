@@ -72,8 +72,9 @@ options:
     description:
       - Thresholds that the result must keep against the source, some of C(cosine), C(mse),
         C(mae), C(sqnr_db). Where the rule's forms miss them, the fewest nodes that are needed
-        move to 8-bit blocks (C(blockwise_int8)), then to FP32, each step measured on the whole
-        model. Fails when no mix reaches them.
+        move to the form that helps them, 8-bit blocks (C(blockwise_int8)) or a product in FP32
+        (C(weight_int8)), then to C(fp32), each step measured on the whole model. Nodes that
+        O(forms) names stay as they are. Fails when no mix reaches them.
       - With a manifest of the same source and options beside I(dest), the forms that were found
         before are taken up.
     type: dict
@@ -202,7 +203,8 @@ verified:
   returned: when a pair was written with O(verify)
   type: dict
 quality_path:
-  description: A row for each mix of forms that was measured, with moved, form, figures and bytes.
+  description: A row for each mix of forms that was measured, with moved (nodes), forms (how many
+    of them in which), figures, bytes, and predicted_cost (time of the matrix products by FP32's).
   returned: when a pair was written with O(quality)
   type: list
   elements: dict

@@ -238,7 +238,7 @@ def _show_quantized(result: Result) -> None:
             print(f"  {node}")
     for step in result["quality_path"]:
         figures = ", ".join(f"{name} {value:.5g}" for name, value in step["figures"].items())
-        print(f"{step['moved']} nodes moved {step['form']}: {figures}, {size(step['bytes'])}")
+        print(f"{step['moved']} nodes moved: {figures}, {size(step['bytes'])}")
     for note in result["notes"]:
         print(note)
 

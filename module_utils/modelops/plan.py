@@ -32,6 +32,9 @@ QUANTIZABLE = tuple(WEIGHTS)
 # onnxruntime 1.32 on 2 cores with AVX-512 VNNI, chains of square matrices, 1 to 512 rows: INT8 was
 # faster at every number of rows from 384 x 384 on. 512 x 512 leaves room where VNNI is missing.
 DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
+# The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
+# only ranks mixes in reports; what a model really takes is measured on the target.
+COST = {DYNAMIC: 0.3, BLOCKWISE: 0.6, WEIGHT_ONLY: 1.0, ROWS: 1.0, FP32: 1.0}
 # Kept initializers up to this many bytes stay in the graph file, where shape inference sees them.
 INLINE_BYTES = 1024
 # A node of any other operator is listed when it holds a matrix of at least this many elements.
@@ -78,7 +81,7 @@ class Decision:
 
     Attributes:
         weight: the tensors that it is about.
-        has_blocks: whether the node has a block-wise form.
+        elements: of the matrix that it multiplies with, 0 for other operators.
     """
 
     node: str
@@ -86,7 +89,7 @@ class Decision:
     form: str
     reason: str
     weight: str
-    has_blocks: bool = False
+    elements: int = 0
 
     def as_dict(self) -> dict[str, str]:
         """Return what stands in the manifest."""
@@ -154,6 +157,13 @@ class Plan:
         model.producer_name, model.producer_version = "modelops", ""
         self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
 
+    @property
+    def predicted_cost(self) -> float:
+        """The time of all products with constant matrices, by FP32's, as COST expects it."""
+        whole = sum(decision.elements for decision in self.decisions)
+        cost = sum(decision.elements * COST[decision.form] for decision in self.decisions)
+        return round(cost / whole, 3) if whole else 1.0
+
     def _rewrite(self, graph: GraphProto, outer: Mapping[str, Constant], scope: str) -> None:
         """Rewrite a graph and those nested in it; `outer` are the constants seen from outside."""
         # What a graph names itself hides the outer value of that name.
@@ -200,8 +210,9 @@ class Plan:
         form, reason = self._decide(node, held)
         name = node.name or next(iter(node.output), "")
         stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
-        blocks = bool(held) and _is_matrix(node, *held[0])
-        self.decisions.append(Decision(name, node.op_type, form, reason, ", ".join(stored), blocks))
+        elements = math.prod(held[0][1].dims) if held and _is_matrix(node, *held[0]) else 0
+        decision = Decision(name, node.op_type, form, reason, ", ".join(stored), elements)
+        self.decisions.append(decision)
         if reason != EXCLUDED:
             self._checked.update(stored)
         if form == FP32:

@@ -2,18 +2,19 @@
 
 The nodes are ranked by what each of them adds: a probe model holds every node in FP32 and in INT8
 on the same FP32 input, and one run gives the relative error of each node's own output. Then the
-shortest prefix of that ranking is searched that passes when it is moved to 8-bit blocks, which help
-where weights have outliers; when all of them in blocks do not pass, to INT8 weights that are
-multiplied in FP32, which help where activations have; and at last to FP32. Every step is measured
-on the whole model.
+fewest nodes are searched that pass when they are moved to 8-bit blocks, which help where weights
+have outliers; when all nodes in blocks do not pass, to INT8 weights that are multiplied in FP32,
+which help where activations have; and at last to FP32. Every step is measured on the whole model.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from .similarity import compare_files, worst
 # Option `quality` -> figure of similarity.worst, and whether it is a lower bound.
 GATES = {"cosine": ("cosine_min", True), "mse": ("mse", False), "mae": ("mae", False),
          "sqnr_db": ("sqnr_db", True)}  # fmt: skip
+
+# So many mixes are measured for the fewest nodes; then the fewest so far are taken.
+MOST_ATTEMPTS = 16
 
 Forms = Mapping[str, str]
 Figures = dict[str, float]
@@ -103,8 +107,8 @@ def judging(source: Path, setup: Setup, samples: int) -> Iterator[Judge]:
         yield Judge(source, setup, samples, work)
 
 
-def rank(probe: Path, pairs: list[tuple[str, str, str]], setup: Setup) -> list[tuple[str, float]]:
-    """Return the nodes and the relative error of each one's own output, the largest first.
+def rank(probe: Path, pairs: Sequence[tuple[str, str, str]], setup: Setup) -> list[str]:
+    """Return the nodes, the one with the largest relative error of its own output first.
 
     Args:
         probe: the model that Plan makes with `probe`.
@@ -120,9 +124,9 @@ def rank(probe: Path, pairs: list[tuple[str, str, str]], setup: Setup) -> list[t
             for n, output in enumerate(outputs)
         }
     errors = [
-        (node, _ratio(sums[error], sums[whole]) if error else 0.0) for node, error, whole in pairs
+        (-_ratio(sums[error], sums[whole]) if error else 0.0, node) for node, error, whole in pairs
     ]
-    return sorted(errors, key=lambda item: (-item[1], item[0]))
+    return [node for _, node in sorted(errors)]
 
 
 def _ratio(error: float, whole: float) -> float:
@@ -132,50 +136,40 @@ def _ratio(error: float, whole: float) -> float:
 
 
 def search(
-    ranked: list[tuple[str, float]],
-    attempt: Callable[[Forms], tuple[Figures, int]],
+    ranked: Sequence[str],
+    attempt: Callable[[Forms], dict[str, Any]],
     thresholds: Mapping[str, float],
-    blockable: Collection[str],
+    multiplied: Collection[str],
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Find the fewest of the ranked nodes to move so that the thresholds hold.
 
     Args:
-        attempt: quantizes with these forms; returns the figures and the bytes of the pair.
-        blockable: the nodes that have a block-wise form; others skip it.
+        attempt: quantizes with these forms and measures; returns at least `figures`.
+        multiplied: the nodes that INT8 multiplies by the rule; the others can only go to FP32.
 
     Returns:
-        The forms, and the path: a row an attempt, with `moved`, `form`, `figures`, `bytes`.
+        The forms, and the path: what each attempt returned, with `moved`, the number of nodes, and
+        `forms`, how many of them in which.
 
     Raises:
         ModelOpsError: no mix reaches the thresholds; it carries the `path`.
     """
     path: list[dict[str, Any]] = []
-    names = [name for name, _ in ranked]
+    in_blocks = dict.fromkeys((name for name in ranked if name in multiplied), BLOCKWISE)
 
-    def mix(first: int, last: int, form: str, rest: str | None) -> dict[str, str]:
-        """Forms that move the nodes from `first` to before `last` in the ranking."""
-        chosen = {n: form if first <= i < last else rest for i, n in enumerate(names)}
-        return {n: f for n, f in chosen.items() if f and (f != BLOCKWISE or n in blockable)}
+    def mix(names: Sequence[str], form: str) -> dict[str, str]:
+        if form == FP32:
+            return {**in_blocks, **dict.fromkeys(names, FP32)}
+        return {name: form for name in names if name in multiplied}
 
-    def holds(first: int, last: int, form: str, rest: str | None) -> bool:
-        figures, size = attempt(mix(first, last, form, rest))
-        path.append({"moved": last - first, "form": form, "figures": figures, "bytes": size})
-        return passes(figures, thresholds)
+    def holds(names: Sequence[str], form: str) -> bool:
+        forms = mix(names, form)
+        path.append({"moved": len(forms), "forms": Counter(forms.values()), **attempt(forms)})
+        return passes(path[-1]["figures"], thresholds)
 
-    for form, rest in ((BLOCKWISE, None), (WEIGHT_ONLY, None), (FP32, BLOCKWISE)):
-        if not holds(0, len(names), form, rest):
-            continue
-        low, last = 0, len(names)  # up to `low` does not pass, up to `last` does
-        while last - low > 1:
-            middle = (low + last) // 2
-            low, last = (low, middle) if holds(0, middle, form, rest) else (middle, last)
-        # A node's own error is not all: an early node's error grows on its way. So the ones at the
-        # head of the ranking may not be needed once the last one moved.
-        first, high = 0, last  # from `first` on passes, from `high` on does not
-        while high - first > 1:
-            middle = (first + high) // 2
-            first, high = (middle, high) if holds(middle, last, form, rest) else (first, middle)
-        return mix(first, last, form, rest), path
+    for form in (BLOCKWISE, WEIGHT_ONLY, FP32):
+        if holds(ranked, form):
+            return mix(_fewest(ranked, partial(holds, form=form)), form), path
     best = path[-1]["figures"] if path else {}
     wanted = ", ".join(f"{name} {value}" for name, value in thresholds.items())
     reached = ", ".join(f"{GATES[name][0]} {best.get(GATES[name][0])}" for name in thresholds)
@@ -184,3 +178,27 @@ def search(
         remedy="Lower the threshold, or give inputs that are typical for the model.",
         path=path,
     )
+
+
+def _fewest(ranked: Sequence[str], holds: Callable[[Sequence[str]], bool]) -> list[str]:
+    """Return few names with which `holds` is true, as it is with all of them.
+
+    The last name of the shortest prefix that passes is needed. With it, a shorter prefix of what
+    stands before it may do, whose last name is needed too: a node that comes late in the ranking
+    does not bring all before it along.
+    """
+    needed: list[str] = []
+    rest, left = list(ranked), MOST_ATTEMPTS
+    while rest:
+        low, last = -1, len(rest)  # with the first `low` it does not pass, with `last` it does
+        while last - low > 1:
+            if not left:
+                return [*rest[:last], *needed]
+            left -= 1
+            middle = (low + last) // 2
+            low, last = (low, middle) if holds([*rest[:middle], *needed]) else (middle, last)
+        if last == 0:
+            break
+        needed.insert(0, rest[last - 1])
+        rest = rest[: last - 1]
+    return needed

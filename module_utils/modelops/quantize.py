@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -21,7 +22,7 @@ from . import manifest
 from .child import Setup
 from .errors import ModelOpsError
 from .files import DurableFile, fsync_dir, rename_durable, require_space, sha256_file
-from .forms import FP32
+from .forms import DYNAMIC, FP32
 from .graph import read_model, unreadable, validate
 from .locks import exclusive
 from .memory import peak_rss_bytes
@@ -114,6 +115,7 @@ class _Job:
         self.lock = dest.with_name(f".{dest.name}.lock")
         self.threads, self.progress = threads, progress
         self.thresholds = check_quality(proof.quality)
+        self.given_forms = dict(recipe.forms)
         data = validate(read_model(src), src, recipe.half_precision)
         self.sources = [src, *sorted(data - {src})]
         _check_destination(dest, self.data, self.sources)
@@ -270,32 +272,40 @@ class _Job:
         setup, graph = self.proof.setup, work / self.dest.name
         with judging(self.src, setup, self.proof.samples) as judge:
             self._tell("measuring the similarity")
-            figures = judge.measure(graph)
-            rule = {"moved": 0, "form": "", "figures": figures, "bytes": plan.layout.size}
-            self.path = [rule]
-            if passes(figures, self.thresholds):
+            first = self._step(judge.measure(graph), plan)
+            self.path = [{"moved": 0, "forms": {}, **first}]
+            if passes(first["figures"], self.thresholds):
                 return written
+            self.recipe = replace(self.recipe, forms=self.given_forms)
             probe = self._plan(work, probe=True)
             self._write_pair(probe, work, "writing the probe")
             self._tell("ranking the nodes by their error")
-            ranked = rank(graph, probe.probes, setup)
+            ranked = rank(graph, probe.probes, self.proof.setup)
+            ranked = [node for node in ranked if node not in self.given_forms]
+            multiplied = {d.node for d in probe.decisions if d.form == DYNAMIC}
 
-            def attempt(forms: Mapping[str, str]) -> tuple[dict[str, float], int]:
+            def attempt(forms: Mapping[str, str]) -> dict[str, Any]:
                 nonlocal written
-                self.recipe = replace(self.recipe, forms=dict(forms))
+                self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
                 moved = self._plan(work)
                 written = moved, self._write_pair(moved, work, f"moving {len(forms)} nodes")
                 self._tell(f"measuring the similarity with {len(forms)} nodes moved")
-                return judge.measure(graph), moved.layout.size
+                return self._step(judge.measure(graph), moved)
 
-            blockable = {d.node for d in plan.decisions if d.has_blocks}
-            forms, path = search(ranked, attempt, self.thresholds, blockable)
+            forms, path = search(ranked, attempt, self.thresholds, multiplied)
             self.path += path
-            if dict(self.recipe.forms) != forms:  # the last attempt was one too few
-                figures, size = attempt(forms)
-                last = {"moved": len(forms), "form": "the mix found", "figures": figures}
-                self.path.append({**last, "bytes": size})
+            if dict(self.recipe.forms) != {
+                **forms,
+                **self.given_forms,
+            }:  # the last attempt was one too few
+                counts = Counter(forms.values())
+                self.path.append({"moved": len(forms), "forms": counts, **attempt(forms)})
         return written
+
+    @staticmethod
+    def _step(figures: dict[str, float], plan: Plan) -> dict[str, Any]:
+        size = plan.layout.size + len(plan.graph_bytes)
+        return {"figures": figures, "bytes": size, "predicted_cost": plan.predicted_cost}
 
     def _reporter(self, phase: str, plan: Plan) -> Callable[[int], None] | None:
         progress, total = self.progress, plan.layout.size

@@ -111,37 +111,70 @@ def test_the_look_alike_with_strong_outliers(tmp_path):
     assert sum(a["size"] for a in result["artifacts"]) < 0.3 * result["source_bytes"]
 
 
-def test_search_moves_the_fewest():
-    ranked = [(f"n{i}", 1.0 / (i + 1)) for i in range(9)]
+RANKED = [f"n{i}" for i in range(9)]
+
+
+def attempts(figure):
+    """An attempt whose similarity is what `figure` says of the forms, and the forms tried."""
     tried = []
 
     def attempt(forms):
         tried.append(dict(forms))
-        blocks = sum(form == "blockwise_int8" for form in forms.values())
-        return {"cosine_min": 0.9 + 0.01 * blocks}, 100
+        return {"figures": {"cosine_min": figure(forms)}}
 
-    forms, path = quality.search(ranked, attempt, {"cosine": 0.945}, set(dict(ranked)))
-    assert list(forms) == [f"n{i}" for i in range(5)]
-    assert len(path) == len(tried) <= 8
+    return attempt, tried
 
 
-def test_search_leaves_out_what_is_not_needed():
-    """The ranking was wrong: of all, only n6 matters."""
-    ranked = [(f"n{i}", 1.0 / (i + 1)) for i in range(9)]
-
-    def attempt(forms):
-        return {"cosine_min": 0.99 if "n6" in forms else 0.9}, 100
-
-    forms, _ = quality.search(ranked, attempt, {"cosine": 0.98}, set(dict(ranked)))
-    assert forms == {"n6": "blockwise_int8"}
+def test_search_moves_the_fewest():
+    attempt, tried = attempts(lambda forms: 0.9 + 0.01 * len(forms))
+    forms, path = quality.search(RANKED, attempt, {"cosine": 0.945}, RANKED)
+    assert set(forms) == {"n0", "n1", "n2", "n3", "n4"}
+    assert [row["moved"] for row in path] == [len(forms) for forms in tried]
+    assert len(tried) <= 1 + quality.MOST_ATTEMPTS
 
 
-def test_search_goes_on_to_fp32():
-    def attempt(forms):
-        return {"cosine_min": 0.99 if forms["a"] == "fp32" else 0.9}, 100
+@pytest.mark.parametrize("needed", [{"n6"}, {"n0", "n8"}, {"n2", "n5", "n7"}, set(RANKED)])
+def test_search_leaves_out_what_is_not_needed(needed):
+    """The ranking is wrong, as an early node's error grows on its way."""
+    attempt, _ = attempts(lambda forms: 0.99 if needed <= set(forms) else 0.9)
+    forms, _ = quality.search(RANKED, attempt, {"cosine": 0.98}, RANKED)
+    assert forms == dict.fromkeys(sorted(needed), "blockwise_int8")
 
-    forms, _ = quality.search([("a", 2.0), ("b", 1.0)], attempt, {"cosine": 0.98}, {"a", "b"})
-    assert forms == {"a": "fp32", "b": "blockwise_int8"}
+
+def test_search_ends():
+    ranked = [f"n{i:03}" for i in range(200)]
+    needed = set(ranked[::3])
+    attempt, tried = attempts(lambda forms: 0.99 if needed <= set(forms) else 0.9)
+    forms, _ = quality.search(ranked, attempt, {"cosine": 0.98}, ranked)
+    assert needed <= set(forms)
+    assert len(tried) <= 1 + quality.MOST_ATTEMPTS
+
+
+def test_search_goes_on_to_products_in_fp32_then_to_fp32():
+    def figure(forms):
+        return 0.99 if forms.get("b") == "weight_int8" else 0.9
+
+    forms, path = quality.search(["a", "b"], attempts(figure)[0], {"cosine": 0.98}, {"a", "b"})
+    assert forms == {"b": "weight_int8"}
+    assert path[0]["forms"] == {"blockwise_int8": 2}
+
+    def strict(forms):
+        return 0.99 if forms.get("c") == "fp32" else 0.9
+
+    forms, _ = quality.search(["a", "b", "c"], attempts(strict)[0], {"cosine": 0.98}, {"a"})
+    assert forms == {"a": "blockwise_int8", "c": "fp32"}
+
+
+def test_what_the_caller_gave_a_form_stays_in_it(tmp_path):
+    src = outliers(tmp_path / "m.onnx")
+    recipe = Recipe(forms={"mm2": "dynamic_int8", "mm0": "fp32"})
+    proof = Proof(quality={"cosine": 0.995}, setup=PLAIN, samples=1)
+    with pytest.raises(ModelOpsError, match="no mix of forms"):
+        quantize(src, tmp_path / "out.onnx", recipe, proof=proof)
+    recipe = Recipe(forms={"mm2": "blockwise_int8", "mm0": "fp32"})
+    proof = Proof(quality={"cosine": 0.9}, setup=PLAIN, samples=1)
+    result = quantize(src, tmp_path / "out.onnx", recipe, proof=proof)
+    assert forms(result)["mm2"] == "blockwise_int8" and forms(result)["mm0"] == "fp32"
 
 
 def test_nan_does_not_pass():
