@@ -139,13 +139,13 @@ def search(
     ranked: Sequence[str],
     attempt: Callable[[Forms], dict[str, Any]],
     thresholds: Mapping[str, float],
-    multiplied: Collection[str],
+    matrices: Collection[str],
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Find the fewest of the ranked nodes to move so that the thresholds hold.
 
     Args:
         attempt: quantizes with these forms and measures; returns at least `figures`.
-        multiplied: the nodes that INT8 multiplies by the rule; the others can only go to FP32.
+        matrices: the nodes that multiply with a matrix; the others can only go to FP32.
 
     Returns:
         The forms, and the path: what each attempt returned, with `moved`, the number of nodes, and
@@ -155,12 +155,12 @@ def search(
         ModelOpsError: no mix reaches the thresholds; it carries the `path`.
     """
     path: list[dict[str, Any]] = []
-    in_blocks = dict.fromkeys((name for name in ranked if name in multiplied), BLOCKWISE)
+    in_blocks = dict.fromkeys((name for name in ranked if name in matrices), BLOCKWISE)
 
     def mix(names: Sequence[str], form: str) -> dict[str, str]:
         if form == FP32:
             return {**in_blocks, **dict.fromkeys(names, FP32)}
-        return {name: form for name in names if name in multiplied}
+        return {name: form for name in names if name in matrices}
 
     def holds(names: Sequence[str], form: str) -> bool:
         forms = mix(names, form)

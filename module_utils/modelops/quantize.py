@@ -22,7 +22,7 @@ from . import manifest
 from .child import Setup
 from .errors import ModelOpsError
 from .files import DurableFile, fsync_dir, rename_durable, require_space, sha256_file
-from .forms import DYNAMIC, FP32
+from .forms import FP32
 from .graph import read_model, unreadable, validate
 from .locks import exclusive
 from .memory import peak_rss_bytes
@@ -282,7 +282,7 @@ class _Job:
             self._tell("ranking the nodes by their error")
             ranked = rank(graph, probe.probes, self.proof.setup)
             ranked = [node for node in ranked if node not in self.given_forms]
-            multiplied = {d.node for d in probe.decisions if d.form == DYNAMIC}
+            matrices = {d.node for d in probe.decisions if d.elements}
 
             def attempt(forms: Mapping[str, str]) -> dict[str, Any]:
                 nonlocal written
@@ -292,7 +292,7 @@ class _Job:
                 self._tell(f"measuring the similarity with {len(forms)} nodes moved")
                 return self._step(judge.measure(graph), moved)
 
-            forms, path = search(ranked, attempt, self.thresholds, multiplied)
+            forms, path = search(ranked, attempt, self.thresholds, matrices)
             self.path += path
             if dict(self.recipe.forms) != {
                 **forms,

@@ -289,6 +289,15 @@ class BlockQuantizedWeight:
         """The float32 scales [N, K / size], after `chunks` has run."""
         return self._scale.tobytes()
 
+    def _scales(self, absmax: F32) -> tuple[F32, F32]:
+        """Return the scales to divide by, and those to store: 0 for a block of zeros.
+
+        MatMulNBits takes the zero point's share off in float, which leaves a rest of 1e-4 or so
+        of the scale: 1 would be seen in the result.
+        """
+        scale = scales(absmax, self._weight.name)
+        return scale, np.where(absmax < scale, np.float32(0), scale)
+
     def chunks(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
         """Yield the stored values in the order of the data file; raises as QuantizedWeight."""
         weight = self._weight
@@ -306,8 +315,8 @@ class BlockQuantizedWeight:
         x = np.zeros((block.rows, self._blocks * self._size), np.float32)
         x[:, : block.columns] = self._weight.read(block)
         parts = x.reshape(block.rows, self._blocks, self._size)
-        scale = scales(np.abs(parts).max(axis=2), self._weight.name)
-        self._scale[block.row : block.row + block.rows] = scale
+        scale, stored = self._scales(np.abs(parts).max(axis=2))
+        self._scale[block.row : block.row + block.rows] = stored
         return _unsigned(parts / scale[:, :, None]).reshape(x.shape)
 
     def _quantize_columns(self, block: Block) -> I8:
@@ -316,10 +325,10 @@ class BlockQuantizedWeight:
         x = np.zeros((count * self._size, block.columns), np.float32)
         x[: block.rows] = self._weight.read(block)
         parts = x.reshape(count, self._size, block.columns)
-        scale = scales(np.abs(parts).max(axis=1), self._weight.name)
+        scale, stored = self._scales(np.abs(parts).max(axis=1))
         first = block.row // self._size
         columns = slice(block.column, block.column + block.columns)
-        self._scale[columns, first : first + count] = scale.T
+        self._scale[columns, first : first + count] = stored.T
         return _unsigned(parts / scale[:, None, :]).reshape(x.shape)
 
 
