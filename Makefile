@@ -12,7 +12,7 @@ help:
 	@echo "make rollback   bring inventory/local back to FP32"
 	@echo "make test       run the tests"
 	@echo "make lint       run the linters"
-	@echo "make bench      measure against the stock quantizer"
+	@echo "make bench      measure against the stock quantizer, by form, and on real models"
 	@echo "make fuzz       feed broken models to the quantizer for FUZZ_SECONDS (120)"
 	@echo "make clean      remove what the demo made, and the environment"
 
@@ -33,7 +33,7 @@ lint: .venv/dev
 	$(BIN)/ansible-lint --offline --strict
 
 bench: .venv/dev
-	$(BIN)/python tests/bench/quantizer.py
+	@status=0; for bench in quantizer forms real_models; do $(BIN)/python tests/bench/$$bench.py || status=1; done; exit $$status
 
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz/graph_reader.py

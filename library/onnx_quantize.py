@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: onnx_quantize
 short_description: Quantize a large ONNX model from FP32 to INT8 by streaming
 description:
-  - Reads the model I(src) block by block and writes the INT8 pair I(dest) and I(dest).data.
-    Memory stays under about 100 MB whatever the model's size.
+  - Reads the model I(src) (FP32, FP16 or BF16) block by block and writes the INT8 pair I(dest) and
+    I(dest).data. Memory stays under about 100 MB whatever the model's size.
   - Weights become signed 8-bit, symmetric, with the very bytes that C(quantize_dynamic) of
     onnxruntime gives for the same granularity.
   - Each node gets the form that pays. Large matrices are multiplied in INT8 (C(dynamic_int8)),
@@ -56,10 +56,6 @@ options:
       C(dynamic_int8), C(blockwise_int8), C(weight_int8), C(fp32).
     type: dict
     default: {}
-  half_precision:
-    description: Take models with FP16 or BF16 weights too; they are refused otherwise.
-    type: bool
-    default: false
   verify:
     description:
       - Check a new pair with onnx.checker, load it and run it once, in child processes, before it
@@ -248,7 +244,6 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
     "exclude_nodes": {"type": "list", "elements": "str", "default": []},
     "forms": {"type": "dict", "default": {}},
-    "half_precision": {"type": "bool", "default": False},
     "verify": {"type": "bool", "default": True},
     "quality": {"type": "dict", "default": {}},
     "samples": {"type": "int", "default": 2},
@@ -302,7 +297,6 @@ def run(
                 op_types=tuple(params["op_types"]),
                 exclude_nodes=tuple(params["exclude_nodes"]),
                 forms=params["forms"],
-                half_precision=params["half_precision"],
             ),
             proof=Proof(
                 verify=params["verify"],

@@ -194,11 +194,8 @@ def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
 
 
-def validate(model: ModelProto, path: Path, half_precision: bool = False) -> set[Path]:
+def validate(model: ModelProto, path: Path) -> set[Path]:
     """Refuse a model that could not be quantized, or not be trusted, before anything is written.
-
-    Args:
-        half_precision: take models with FP16 or BF16 weights too.
 
     Returns:
         The files that the model's external tensors lie in; with inline weights its own.
@@ -207,8 +204,6 @@ def validate(model: ModelProto, path: Path, half_precision: bool = False) -> set
         ModelOpsError: every cause found, at once.
     """
     problems = find_problems(model, path) + _graph_problems(model, path)
-    if not half_precision:
-        problems += _half_precision(model, path)
     extents: list[tuple[str, Extent]] = []
     broken_files: set[str] = set()
     for graph in all_graphs(model.graph):
@@ -263,21 +258,6 @@ def _require_plain_file(folder: Path, location: PurePosixPath) -> None:
             remedy="Copy it (cp FILE NEW && mv NEW FILE): onnx refuses such files, and a change"
             " through the other name would go unseen.",
         )
-
-
-def _half_precision(model: ModelProto, path: Path) -> list[ModelOpsError]:
-    halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-    tensors = (t for graph in all_graphs(model.graph) for t in graph.initializer)
-    names = sorted(tensor.name for tensor in tensors if tensor.data_type in halves)
-    if not names:
-        return []
-    return [
-        ModelOpsError(
-            f"the model has FP16 or BF16 weights ({len(names)}, such as {names[0]!r})",
-            where=path,
-            remedy="Give the FP32 model, or set half_precision to quantize from this one.",
-        )
-    ]
 
 
 def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:

@@ -54,7 +54,6 @@ class Recipe:
         op_types: the operators to quantize.
         exclude_nodes: names of nodes to keep in FP32; `*` and `?` match as in file names.
         forms: the form of single nodes by name, instead of the rule's.
-        half_precision: take models with FP16 or BF16 weights too.
     """
 
     weight_type: str = "qint8"
@@ -62,7 +61,6 @@ class Recipe:
     op_types: tuple[str, ...] = QUANTIZABLE
     exclude_nodes: tuple[str, ...] = ()
     forms: Mapping[str, str] = field(default_factory=dict)
-    half_precision: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -71,7 +69,6 @@ class Recipe:
             "op_types": sorted(self.op_types),
             "exclude_nodes": sorted(self.exclude_nodes),
             "forms": dict(self.forms),
-            "half_precision": self.half_precision,
         }
 
 

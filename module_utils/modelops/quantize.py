@@ -116,7 +116,7 @@ class _Job:
         self.threads, self.progress = threads, progress
         self.thresholds = check_quality(proof.quality)
         self.given_forms = dict(recipe.forms)
-        data = validate(read_model(src), src, recipe.half_precision)
+        data = validate(read_model(src), src)
         self.sources = [src, *sorted(data - {src})]
         _check_destination(dest, self.data, self.sources)
         self.before = _fingerprints(self.sources)

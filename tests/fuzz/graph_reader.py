@@ -408,7 +408,6 @@ def run(arena: Arena, examples: int, number: int | None) -> None:
         names = ("mm", "mm1", "mm2", "head", "constant", "gemm", "behind", "reshaped", "half")
         recipe = Recipe(
             granularity=rng.choice(("per_channel", "per_tensor")),
-            half_precision=rng.random() < 0.9,
             forms={name: rng.choice(FORMS) for name in names if rng.random() < 0.6},
         )
         arena.attempt(graph, data, recipe)

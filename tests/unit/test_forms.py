@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from modelops.constants import MOVERS
-from modelops.errors import ModelOpsError
 from modelops.graph import all_graphs, read_model
 from modelops.plan import WEIGHTS, Recipe
 from modelops.quantize import quantize
@@ -222,9 +221,7 @@ def test_half_precision(tmp_path, dtype, case):
     )
     reference = build(tmp_path / "m.onnx", case)
     out = tmp_path / "out.onnx"
-    with pytest.raises(ModelOpsError, match="FP16 or BF16 weights"):
-        quantize(src, out, Recipe())
-    result = quantize(src, out, Recipe(half_precision=True))
+    result = quantize(src, out, Recipe())
     assert [d["form"] for d in decisions(result)] == [form]
     x = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
     if dtype == "float16" or form == "dynamic_int8":  # the CPU has no BF16 Conv and MatMul
