@@ -99,7 +99,8 @@ options:
     type: float
     default: 600
   work_dir:
-    description: An existing folder for the outputs that O(quality) compares.
+    description: An existing folder for the outputs that O(quality) compares. By default they lie
+      beside O(dest), 4 GB for the real model.
     type: path
   threads:
     description: Threads that read and quantize. The bytes do not depend on it.

@@ -113,6 +113,10 @@ class _Job:
         self.data = dest.with_name(f"{dest.name}.data")
         self.work = dest.with_name(f".{dest.name}.part")
         self.lock = dest.with_name(f".{dest.name}.lock")
+        # What the runs write goes away with the work folder, also when this process is killed.
+        self.setup = (
+            proof.setup if proof.setup.work_dir else replace(proof.setup, work_dir=self.work)
+        )
         self.threads, self.progress = threads, progress
         self.thresholds = check_quality(proof.quality)
         self.given_forms = dict(recipe.forms)
@@ -239,7 +243,7 @@ class _Job:
                     plan, hashes = self._keep_quality(plan, hashes, work)
                 if self.proof.verify:
                     self._tell("loading and running the pair")
-                    self.verified = verify(graph, self.src, self.proof.setup)
+                    self.verified = verify(graph, self.src, self.setup)
                 self.proving_s = time.monotonic() - proving
                 for reading in readings:  # a source that cannot be read to its end gives no pair
                     reading.result()
@@ -269,8 +273,8 @@ class _Job:
     ) -> tuple[Plan, dict[Path, str]]:
         """Measure the pair in `work`; move nodes and write it again until the quality holds."""
         written = plan, hashes
-        setup, graph = self.proof.setup, work / self.dest.name
-        with judging(self.src, setup, self.proof.samples) as judge:
+        graph = work / self.dest.name
+        with judging(self.src, self.setup, self.proof.samples) as judge:
             self._tell("measuring the similarity")
             first = self._step(judge.measure(graph), plan)
             self.path = [{"moved": 0, "forms": {}, **first}]
@@ -280,7 +284,7 @@ class _Job:
             probe = self._plan(work, probe=True)
             self._write_pair(probe, work, "writing the probe")
             self._tell("ranking the nodes by their error")
-            ranked = rank(graph, probe.probes, self.proof.setup)
+            ranked = rank(graph, probe.probes, self.setup)
             ranked = [node for node in ranked if node not in self.given_forms]
             matrices = {d.node for d in probe.decisions if d.elements}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -97,3 +98,58 @@ def test_kill_at_every_call(server, tmp_path, capsys):
         print(f"\n{hits.total()} kills: " + ", ".join(f"{p} {hits[p]}" for p in PHASES))
     assert hits.total() >= 100
     assert min(hits[phase] for phase in PHASES) >= 5
+
+
+# Kills itself some milliseconds after a phase began that runs models in child processes.
+PROVING = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from modelops.plan import Recipe
+from modelops.quantize import Proof, quantize
+
+source, dest, phase, delay = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+
+def die():
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def progress(now, done, total):
+    if now.startswith(phase) and threading.active_count() < 9:
+        threading.Thread(target=die).start()
+
+quality = {"cosine": 0.999999} if phase != "loading" else {}
+quantize(source, dest, Recipe(), proof=Proof(verify=True, quality=quality), progress=progress)
+"""
+
+
+@pytest.mark.parametrize(
+    "phase", ["loading", "measuring", "writing the probe", "ranking", "moving"]
+)
+def test_kill_while_the_result_is_proven(tmp_path, phase):
+    """Its own folder is left without a final name, and the children end by themselves."""
+    source = models.matmul(tmp_path / "new.onnx", 512, 512)
+    clean, dest = tmp_path / "clean", tmp_path / "dest"
+    clean.mkdir()
+    quantize(source, clean / GRAPH, Recipe())
+    new = models.tree(clean)
+    places = {"PYTHONPATH": str(Path(modelops.__file__).parent.parent), "TMPDIR": str(tmp_path)}
+    before = {path.name for path in tmp_path.iterdir()}
+    for delay in (0, 0.002, 0.01, 0.05, 0.1):
+        dest.mkdir()
+        arguments = [str(source), str(dest / GRAPH), phase, str(delay)]
+        # A pipe that the children inherit tells when the last of them has ended.
+        read, write = os.pipe()
+        killed = subprocess.run(
+            [sys.executable, "-c", PROVING, *arguments],
+            env={**os.environ, **places},
+            stderr=write, check=False,
+        )  # fmt: skip
+        os.close(write)
+        with os.fdopen(read, "rb") as ends:
+            assert b"Traceback" not in ends.read()
+        assert killed.returncode == -signal.SIGKILL
+        assert not (dest / GRAPH).exists()
+        quantize(source, dest / GRAPH, Recipe())
+        assert models.tree(dest) == new
+        shutil.rmtree(dest)
+        assert {path.name for path in tmp_path.iterdir()} == before
