@@ -29,12 +29,11 @@ from modelops.quantize import quantize  # noqa: E402
 from modelops.sample import make_sample  # noqa: E402
 
 GRANULARITIES = ("per_tensor", "per_channel")
-# What is promised, by size in MB: times faster than stock, and how often our memory fits in its.
-# Our time by that of reading the source and writing the result is shown and not judged yet: 2.0 is
-# wanted, and it is not reached where the disk takes the writes at once (docs/benchmarks.md).
+# What is promised, by size in MB: times faster than stock, how often our memory fits in its, and
+# our time by that of reading the source and writing the result.
 PROMISED: dict[int, dict[str, float]] = {
-    1100: {"per_tensor": 5, "per_channel": 10, "memory": 40},
-    4330: {"per_tensor": 12, "per_channel": 20, "memory": 40},
+    1100: {"per_tensor": 5, "per_channel": 10, "memory": 40, "limit": 2},
+    4330: {"per_tensor": 12, "per_channel": 20, "memory": 40, "limit": 2},
 }
 PEAK_RSS_MAX = 100_000_000
 # The result in service, at the largest size: INT8 by FP32, interleaved, in default sessions.
@@ -82,6 +81,16 @@ done(started)
 """
 
 
+def evict(path: Path) -> None:
+    """Let the system forget a file's pages: every run reads the model from the disk, as users do.
+
+    Otherwise the runs that find it in memory and those that do not would be compared.
+    """
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+        os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def measure(program: str, src: Path, granularity: str, repeat: int) -> dict[str, float]:
     """Run a program `repeat` times in fresh processes; the median time, the largest memory."""
     env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(ROOT / "module_utils")}
@@ -90,6 +99,7 @@ def measure(program: str, src: Path, granularity: str, repeat: int) -> dict[str,
         with tempfile.TemporaryDirectory(dir=src.parent) as folder:
             command = [sys.executable, "-c", PRELUDE + program]
             command += [str(src), str(Path(folder) / "out.onnx"), granularity]
+            evict(src.with_name(f"{src.name}.data"))
             run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
             if run.returncode:
                 raise SystemExit(f"a run ended with {run.returncode}:\n{run.stderr}")
@@ -114,6 +124,8 @@ def bench(megabytes: int, folder: Path, repeat: int, stock: bool) -> tuple[list[
         if ours["rss"] > PEAK_RSS_MAX:
             missed.append(f"{megabytes} MB {granularity}: peak RSS {ours['rss'] / 1e6:.0f} MB")
         promised = PROMISED.get(megabytes, {})
+        if ours["s"] / limit["s"] > promised.get("limit", float("inf")):
+            missed.append(f"{megabytes} MB {granularity}: {ours['s'] / limit['s']:.2f}x the limit")
         if stock:
             theirs = measure(STOCK, src, granularity, 1 if megabytes > 2000 else repeat)
             faster, smaller = theirs["s"] / ours["s"], theirs["rss"] / ours["rss"]
