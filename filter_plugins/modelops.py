@@ -109,9 +109,20 @@ def preflight_problems(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
             for row in findings
             if not row["ok"]
         ]
+        if "__sarai_service_look" in host:
+            lines += [f"{name}: {text}" for text in _service_problems(host["__sarai_service_look"])]
         if host.get("__sarai_config_problem"):
             lines.append(f"{name}: {host['__sarai_config_problem']}")
     return lines
+
+
+def _service_problems(found: Mapping[str, Any]) -> list[str]:
+    """Say why a service could not be restarted; that it is not healthy now may be what is mended."""
+    if "unit" not in found:
+        why = found.get("module_stderr") or found.get("msg") or "unknown"
+        return [f"the service cannot be looked at with become: {why.strip()}. Give the user sudo."]
+    unit = found["unit"]
+    return [] if unit["load"] == "loaded" else [f"systemd knows no such unit ({unit['load']})"]
 
 
 def validation_tests(

@@ -30,7 +30,8 @@ options:
       - V(locked) and V(unlocked) take and give back the lock of a whole run, on any folder.
       - V(recovered) undoes a move that was interrupted, and then tells what V(query) tells.
       - V(staged) verifies a transferred pair by SHA-256 and makes it a release.
-      - V(active) makes a release the live one and lets the configuration name it.
+      - V(active) makes a release the live one and lets the configuration name it. It leaves
+        C(.releases/revert.pyz) there, with which the target can go back by itself.
       - V(committed) confirms that. V(reverted) goes back to what was before it.
       - V(rolled_back) goes back to FP32, to the last good release or to a named one.
       - V(pruned) removes releases that nobody needs.
@@ -179,7 +180,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import lease, moves, release
+from ansible.module_utils.modelops import deadman, lease, moves, release
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.store import Store
 
@@ -256,6 +257,8 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
         incoming = Path(params["incoming"] or store.incoming / wanted)
         return release.stage(store, wanted, params["manifest"], incoming, check_mode)
     if state == "active":
+        if not check_mode:
+            deadman.write(store.releases / deadman.NAME)
         return release.activate(
             store, wanted, config, previous=params["previous"], confirm_s=params["confirm_s"],
             listed=params["manifest"], unvoid=params["unvoid"], **who,

@@ -1,0 +1,68 @@
+"""The way back that needs no controller: a file on the target that a systemd timer runs.
+
+Standard library only. `write` puts this package's own sources, as they came to the target, into one
+Python archive. `python3 FILE due ROOT NAME` tells by its exit code whether an activation stands
+that nobody confirmed, `python3 FILE revert ROOT NAME` goes back to what was before it.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import lease, release
+from .errors import ModelOpsError
+from .files import write_atomic
+from .store import Store
+
+NAME = "revert.pyz"
+_MAIN = "import sys\nfrom modelops.deadman import main\nsys.exit(main(sys.argv[1:]))\n"
+_USAGE = "usage: revert.pyz due|revert ROOT NAME"
+_REASON = "no commit came in time: the controller or the link to it was lost"
+
+
+def write(path: Path) -> None:
+    """Write the archive, unless it is there already with the same content."""
+    content = archive()
+    if path.is_file() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, content)
+
+
+def archive() -> bytes:
+    """Return the archive: this module and what it imported, equal for equal sources."""
+    package = __name__.rpartition(".")[0]
+    texts = {"__main__.py": _MAIN, "modelops/__init__.py": ""}
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith(f"{package}.") and module.__spec__ is not None:
+            # Ansible brings modules in a zip file, so there is no path to read them from.
+            source = module.__spec__.loader.get_source(module.__spec__.name)  # type: ignore[union-attr]
+            texts[f"modelops/{name.removeprefix(package)[1:]}.py"] = source
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, text in sorted(texts.items()):
+            bundle.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the archive's command line; 0 means due, or reverted."""
+    if len(arguments) != 3 or arguments[0] not in ("due", "revert"):
+        print(_USAGE, file=sys.stderr)
+        return 2
+    store = Store(Path(arguments[1]), arguments[2])
+    try:
+        if arguments[0] == "due":
+            state = store.load()
+            return 0 if state["pending"] or not state["confirmed"] else 1
+        with lease.one_call(store.root):
+            done = release.revert(store, None, by="the target's timer", reason=_REASON, void=False)
+    except ModelOpsError as error:
+        print(error, file=sys.stderr)
+        return 3
+    print("\n".join(done["moved"]) or "there was nothing to go back from")
+    return 0
