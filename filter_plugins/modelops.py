@@ -117,7 +117,7 @@ def preflight_problems(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _service_problems(found: Mapping[str, Any]) -> list[str]:
-    """Say why a service could not be restarted; that it is not healthy now may be what is mended."""
+    """Say why a service could not be restarted. It may be unhealthy: that may be what is mended."""
     if "unit" not in found:
         why = found.get("module_stderr") or found.get("msg") or "unknown"
         return [f"the service cannot be looked at with become: {why.strip()}. Give the user sudo."]

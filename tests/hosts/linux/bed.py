@@ -1,0 +1,427 @@
+"""Real Debian hosts on this machine: systemd as PID 1, sshd, sudo, journald. Needs root and Debian.
+
+    python tests/hosts/linux/bed.py up | down | status | ssh HOST COMMAND... | exec COMMAND...
+    python tests/hosts/linux/bed.py cut | heal | crash | poweroff | boot HOST, slow HOST RATE
+
+Three systemd-nspawn hosts h1 to h3 hang on a bridge in a network namespace of their own: nothing
+outside of it is addressed, and whatever talks to them runs in it (`exec`). Each host has a disk of
+its own for the models, an ext4 image of DISK_MB on a loop device, so that a full disk is a real one.
+Root file system and Python packages are built once and kept under CACHE.
+
+The hosts share this machine's kernel. `crash` kills every process of a host at once, as a power cut
+does; what it had handed to the kernel survives, so lost writes are not shown here
+(tests/unit/test_quantize_faults.py and test_release_crash.py model those).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+CACHE = Path(os.environ.get("MODELOPS_BED_CACHE", "/var/cache/modelops-bed"))
+STATES = Path("/var/tmp/modelops-bed")  # noqa: S108 - not /tmp, which guests hide
+HOSTS = ("h1", "h2", "h3")
+DISK_MB = 400
+USER = "noel"
+HOME = f"/home/{USER}/SARAi_v2"
+PYTHON = "/opt/sarai/venv/bin/python"
+NET = "10.77.0"  # inside the namespace only
+TOOLS = {
+    "mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "ip": "iproute2",
+    "tc": "iproute2", "ssh": "openssh-client", "mkfs.ext4": "e2fsprogs", "nsenter": "util-linux",
+}  # fmt: skip
+PACKAGES = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-venv," \
+    "iproute2,procps,acl,ca-certificates"  # fmt: skip
+SITE = ("onnxruntime", "numpy", "flatbuffers", "protobuf", "packaging", "pyyaml")
+MASKED = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "e2scrub_all.timer",
+    "e2scrub_reap.service", "dpkg-db-backup.timer", "getty@tty1.service", "console-getty.service",
+    "proc-sys-fs-binfmt_misc.mount", "proc-sys-fs-binfmt_misc.automount", "systemd-binfmt.service",
+)  # fmt: skip
+
+
+def run(*command: object, check: bool = True, **options: object) -> subprocess.CompletedProcess:
+    options = {"text": True, "stdin": subprocess.DEVNULL, "capture_output": True, **options}
+    done = subprocess.run([str(part) for part in command], check=False, **options)
+    if check and done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: {done.stderr or done.stdout}")
+    return done
+
+
+def unavailable() -> str:
+    """Return why there can be no bed on this machine, or an empty text."""
+    if os.geteuid() != 0:
+        return "the test bed needs root"
+    if not Path("/etc/debian_version").exists():
+        return "the test bed needs Debian"
+    return ""
+
+
+class Bed:
+    """Three hosts, found again by their name whatever became of the process that started them."""
+
+    def __init__(self, name: str = "bed") -> None:
+        self.name = name
+        self.state = STATES / name
+        self.namespace = f"{name}-ctl"
+        self.inventory = self.state / "hosts.yml"
+
+    # -- the whole bed
+
+    def up(self) -> None:
+        """Build what is not cached, start the hosts and wait for their sshd."""
+        self.down()
+        rootfs, site = _cached()
+        self.state.mkdir(parents=True)
+        (self.state / "rootfs").symlink_to(rootfs)
+        (self.state / "site").symlink_to(site)
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bed", "-f", self.state / "id")
+        self._network()
+        for host in HOSTS:
+            self._configure(host)
+        (self.state / "ssh_config").write_text(self._ssh_config())
+        self.inventory.write_text(yaml.safe_dump(self._inventory()))
+        for host in HOSTS:
+            self._start(host)
+        for host in HOSTS:
+            self.wait(host)
+
+    def down(self) -> None:
+        """End everything that a bed of this name ever started, also after a kill."""
+        for host in HOSTS:
+            with contextlib.suppress(SystemExit):
+                self.crash(host)
+        for name in (*(f"{self.name}-{host}" for host in HOSTS), self.namespace):
+            if Path(f"/run/netns/{name}").exists():
+                run("ip", "netns", "delete", name, check=False)
+        for group in Path("/sys/fs/cgroup").glob(f"*/{self.name}"):
+            _remove_cgroup(group)
+        if self.state.exists():
+            shutil.rmtree(self.state)
+        with contextlib.suppress(OSError):
+            STATES.rmdir()
+
+    # -- one host
+
+    def alive(self, host: str) -> bool:
+        pid = self._pid(host)
+        return pid is not None and _is_running(pid)
+
+    def boot(self, host: str) -> None:
+        """Start a host that was crashed or powered off; its disks are as they were."""
+        self._start(host)
+        self.wait(host)
+
+    def crash(self, host: str) -> None:
+        """Pull the power: every process of the host ends at once."""
+        pid = self._pid(host)
+        if pid is None or not _is_running(pid):
+            return
+        os.kill(pid, signal.SIGKILL)  # the host's PID namespace goes with it
+        _until(lambda: not _is_running(pid), 20, f"{host} does not end")
+
+    def poweroff(self, host: str) -> None:
+        self.ssh(host, "sudo systemctl poweroff", check=False)
+        _until(lambda: not self.alive(host), 60, f"{host} does not power off")
+
+    def cut(self, host: str) -> None:
+        self._ip("link", "set", host, "down")
+
+    def heal(self, host: str) -> None:
+        self._ip("link", "set", host, "up")
+        run("tc", "-n", self.namespace, "qdisc", "del", "dev", host, "root", check=False)
+
+    def slow(self, host: str, rate: str) -> None:
+        """Limit the link to a rate such as 40mbit."""
+        run(
+            "tc", "-n", self.namespace, "qdisc", "replace", "dev", host, "root",
+            "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms",
+        )  # fmt: skip
+
+    def wait(self, host: str) -> None:
+        """Wait until a host can be logged in to."""
+
+        def there() -> bool:
+            if not self.alive(host):
+                console = (self.state / f"{host}.console").read_text(errors="replace")
+                raise SystemExit(f"{host} died:\n{console[-2000:]}")
+            return self.ssh(host, "true", check=False).returncode == 0
+
+        _until(there, 90, f"no login on {host}")
+
+    # -- talking to them
+
+    def command(self, *command: object) -> list[str]:
+        """Return a command line that runs in the bed's network."""
+        net = f"--net=/run/netns/{self.namespace}"
+        return ["nsenter", net, "--", *(str(part) for part in command)]
+
+    def exec(self, *command: object, check: bool = True, **options: object):
+        return run(*self.command(*command), check=check, **options)
+
+    def ssh(self, host: str, command: str, check: bool = True, **options: object):
+        arguments = ["ssh", "-F", self.state / "ssh_config", host, command]
+        return self.exec(*arguments, check=check, **options)
+
+    def put(self, host: str, content: str | bytes, path: str) -> None:
+        """Write a file as the owner of the models."""
+        data = content.encode() if isinstance(content, str) else content
+        command = f"mkdir -p $(dirname {path}) && cat > {path}"
+        self.ssh(host, command, input=data, text=False, stdin=None)
+
+    def address(self, host: str) -> str:
+        return f"{NET}.{10 + int(host[1:])}"
+
+    # -- how it is made
+
+    def _pid(self, host: str) -> int | None:
+        path = self.state / f"{host}.pid"
+        if not path.exists():
+            return None
+        pid, started = path.read_text().split()
+        return int(pid) if _started(int(pid)) == started else None
+
+    def _ip(self, *arguments: object) -> None:
+        run("ip", "-n", self.namespace, *arguments)
+
+    def _network(self) -> None:
+        run("ip", "netns", "add", self.namespace)
+        self._ip("link", "set", "lo", "up")
+        self._ip("link", "add", "br0", "type", "bridge")
+        self._ip("addr", "add", f"{NET}.1/24", "dev", "br0")
+        self._ip("link", "set", "br0", "up")
+        for host in HOSTS:
+            own = f"{self.name}-{host}"
+            run("ip", "netns", "add", own)
+            veth = ["link", "add", host, "type", "veth", "peer", "name", "host0", "netns", own]
+            self._ip(*veth)
+            for command in (
+                ["link", "set", "lo", "up"],
+                ["addr", "add", f"{self.address(host)}/24", "dev", "host0"],
+                ["link", "set", "host0", "up"],
+            ):
+                run("ip", "-n", own, *command)
+            self._ip("link", "set", host, "master", "br0")
+            self._ip("link", "set", host, "up")
+
+    def _configure(self, host: str) -> None:
+        folder = self.state / f"{host}.d"
+        folder.mkdir()
+        key = folder / "ssh_host_ed25519_key"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", host, "-f", key)
+        public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+        with (self.state / "known_hosts").open("a") as known:
+            known.write(f"{self.address(host)} {public}\n")
+        shutil.copy(self.state / "id.pub", folder / "authorized_keys")
+        names = "\n".join(f"{self.address(other)} {other}" for other in HOSTS)
+        (folder / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {host}\n{names}\n")
+        (folder / "hostname").write_text(f"{host}\n")
+        image = self.state / f"{host}.img"
+        with image.open("wb") as disk:
+            disk.truncate(DISK_MB << 20)
+        run("mkfs.ext4", "-q", "-m", "0", image)
+
+    def _start(self, host: str) -> None:
+        environment = {
+            "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "BED": self.name, "BED_HOST": host,
+            "BED_STATE": str(self.state), "BED_HOME": HOME,
+            "BED_ROOTFS": str((self.state / "rootfs").resolve()),
+            "BED_SITE": str((self.state / "site").resolve()), "BED_APP": str(HERE / "sarai"),
+        }  # fmt: skip
+        isolation = ["--pid", "--fork", "--kill-child", "--mount", "--propagation", "private"]
+        with (self.state / f"{host}.console").open("ab") as console:
+            process = subprocess.Popen(
+                ["unshare", *isolation, "--mount-proc", "bash", HERE / "boot.sh"],
+                env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                start_new_session=True,
+            )  # fmt: skip
+        text = f"{process.pid} {_started(process.pid)}"
+        (self.state / f"{host}.pid").write_text(text)
+
+    def _ssh_config(self) -> str:
+        lines = [
+            "Host *", f"  User {USER}", f"  IdentityFile {self.state}/id", "  IdentitiesOnly yes",
+            f"  UserKnownHostsFile {self.state}/known_hosts", "  StrictHostKeyChecking yes",
+            "  BatchMode yes", "  LogLevel ERROR", "  ConnectTimeout 5",
+            "  ServerAliveInterval 5", "  ServerAliveCountMax 2",
+        ]  # fmt: skip
+        for host in HOSTS:
+            lines += [f"Host {host}", f"  HostName {self.address(host)}"]
+        return "\n".join(lines) + "\n"
+
+    def _inventory(self) -> dict:
+        hosts = {host: {"ansible_host": self.address(host)} for host in HOSTS}
+        common = f"-F {self.state}/ssh_config"
+        return {
+            "all": {
+                "vars": {"sarai_home": HOME},
+                "children": {
+                    "builder": {
+                        "hosts": {
+                            "control": {
+                                "ansible_connection": "local",
+                                "ansible_python_interpreter": sys.executable,
+                                "sarai_builder_python": sys.executable,
+                                "sarai_builder_dir": str(self.state / "builder"),
+                            }
+                        }
+                    },
+                    "targets": {
+                        "hosts": hosts,
+                        "vars": {
+                            "ansible_user": USER,
+                            "ansible_python_interpreter": "/usr/bin/python3",
+                            "ansible_ssh_common_args": common,
+                            "ansible_ssh_private_key_file": str(self.state / "id"),
+                            "sarai_python": PYTHON,
+                            "sarai_service_manager": "systemd",
+                        },
+                    },
+                },
+            }
+        }
+
+
+def _cached() -> tuple[Path, Path]:
+    """Return the root file system and the folder of Python packages, built if need be."""
+    missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
+    if missing:
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        run("apt-get", "-qq", "update", env=environment)
+        install = ["apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", "install"]
+        run(*install, "--no-install-recommends", *missing, env=environment)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        recipe = "".join([PACKAGES, *MASKED, USER, HOME, (HERE / "rootfs.sh").read_text()])
+        rootfs = _built("rootfs", recipe, _build_rootfs)
+        pins = _pins()
+        return rootfs, _built("site", pins, lambda folder: _build_site(folder, pins))
+
+
+def _built(kind: str, recipe: str, build) -> Path:
+    folder = CACHE / f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        build(part)
+        part.rename(folder)
+    return folder
+
+
+def _build_rootfs(folder: Path) -> None:
+    targets = run("apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)").stdout
+    mirror = next(line.split()[1] for line in targets.splitlines() if line.startswith("bookworm "))
+    excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
+    run(
+        "mmdebstrap", "--quiet", "--variant=apt", f"--include={PACKAGES}", *excluded,
+        "--aptopt=Acquire::Languages \"none\"", "--dpkgopt=force-unsafe-io",
+        "bookworm", folder, mirror,
+    )  # fmt: skip
+    run("bash", HERE / "rootfs.sh", folder, USER, HOME, *MASKED)
+
+
+def _pins() -> str:
+    """Return the lines of requirements/project.txt for the service's packages, with hashes."""
+    text = (ROOT / "requirements/project.txt").read_text()
+    pins = re.findall(r"^\S+==.*(?:\n +--hash.*)*\n", text, re.MULTILINE)
+    return "".join(pin for pin in pins if pin.partition("==")[0].lower() in SITE)
+
+
+def _build_site(folder: Path, pins: str) -> None:
+    folder.mkdir()
+    wanted = folder / "requirements.txt"
+    wanted.write_text(pins)
+    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in (17, 27, 28)]
+    run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes",
+        "--only-binary=:all:", "--python-version=3.11", "--implementation=cp", *platforms,
+        "--target", folder, "-r", wanted,
+    )  # fmt: skip
+
+
+def _is_running(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def _started(pid: int) -> str:
+    """Return what tells a process from a later one of the same number."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return "gone"
+
+
+def _remove_cgroup(group: Path) -> None:
+    deadline = time.monotonic() + 10
+    while group.exists() and time.monotonic() < deadline:
+        for folder in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        time.sleep(0.05)
+
+
+def _until(condition, limit_s: float, otherwise: str) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{otherwise} within {limit_s} s")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def bed(name: str = "bed") -> Iterator[Bed]:
+    """Give a bed that is up, and take it down whatever happens."""
+    own = Bed(name)
+    try:
+        own.up()
+        yield own
+    finally:
+        own.down()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.add_argument("--name", default="bed")
+    given = parser.parse_args()
+    why = unavailable()
+    if why:
+        raise SystemExit(why)
+    own = Bed(given.name)
+    if given.command == "status":
+        for host in HOSTS:
+            print(host, "up" if own.alive(host) else "down")
+        return 0
+    if given.command in ("ssh", "exec"):
+        arguments = given.arguments
+        if given.command == "ssh":
+            arguments = ["ssh", "-F", str(own.state / "ssh_config"), *arguments]
+        return subprocess.run(own.command(*arguments), check=False).returncode
+    if given.command not in ("up", "down", "cut", "heal", "slow", "crash", "poweroff", "boot"):
+        parser.error(f"unknown command {given.command}")
+    getattr(own, given.command)(*given.arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Three hosts that run the stand-in for SARAi on FP32, and the project's playbooks run on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from bed import HOME, HOSTS, ROOT, Bed
+from modelops.sample import make_sample
+
+MODEL = "agi_audio_core"
+MODELS = f"{HOME}/models/onnx"
+CONFIG = f"""# The owner's file.
+audio_omni:   # the voice
+  model_path: models/onnx/{MODEL}.onnx   # FP32
+  max_memory_mb: 4400
+wake_word: "sarai"
+"""
+# Small models are not faster in INT8: the figures are not what is tested here.
+FAST: dict[str, Any] = {
+    "sarai_measure_runs": 1,
+    "sarai_measure_samples": 1,
+    "sarai_gate_speedup_min": 0,
+    "sarai_gate_rss_ratio_max": 100,
+    "sarai_service_min_healthy_s": 1,
+    "sarai_service_start_s": 30,
+    "quantize_progress_s": 0,
+}
+
+
+class Fleet:
+    """The hosts of a bed as targets, and this machine as the builder."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.builder = bed.state / "builder"
+        self.builder.mkdir(exist_ok=True)
+        make_sample(self.builder / f"{MODEL}.onnx", 8)
+
+    def provision(self, host: str) -> None:
+        """Give a host the FP32 pair and the configuration, and start its service on them."""
+        self.bed.ssh(host, "sudo systemctl stop sarai modelops-revert.timer", check=False)
+        self.bed.ssh(host, f"rm -rf {HOME}/fault {HOME}/config/* {HOME}/models/[!l]*", check=False)
+        for suffix in (".onnx", ".onnx.data"):
+            content = (self.builder / f"{MODEL}{suffix}").read_bytes()
+            self.bed.put(host, content, f"{MODELS}/{MODEL}{suffix}")
+        self.bed.put(host, CONFIG, f"{HOME}/config/sarai.yaml")
+        self.bed.ssh(host, "sudo systemctl enable --quiet sarai; sudo systemctl restart sarai")
+
+    def run(self, playbook: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess:
+        with self.start(playbook, *arguments, **variables) as process:
+            output, _ = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start(self, playbook: str, *arguments: str, **variables: Any) -> subprocess.Popen[str]:
+        given = FAST | {"report_dir": str(self.bed.state / "reports")} | variables
+        tool = str(Path(sys.executable).with_name("ansible-playbook"))
+        command = self.bed.command(
+            tool, "-i", self.bed.inventory, playbook, "-e", json.dumps(given), *arguments
+        )
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.bed.state / "cp"),
+            "LC_ALL": "C.UTF-8",
+        }
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def config(self, host: str) -> str:
+        return self.bed.ssh(host, f"cat {HOME}/config/sarai.yaml").stdout
+
+    def named(self, host: str) -> str:
+        """Return `int8` or `fp32`, as the configuration says."""
+        path = yaml.safe_load(self.config(host))["audio_omni"]["model_path"]
+        return "int8" if "int8" in path else "fp32"
+
+    def served(self, host: str) -> str:
+        """Return which model the running service answers with, or why it does not."""
+        asked = "curl -sf http://127.0.0.1:8080/health"
+        asked = f"python3 -c 'import urllib.request as u; print(u.urlopen(\"{asked.split()[-1]}\").read().decode())'"
+        done = self.bed.ssh(host, asked, check=False)
+        if done.returncode:
+            return "down"
+        return "int8" if "int8" in json.loads(done.stdout)["model"] else "fp32"
+
+    def state(self, host: str) -> dict[str, Any]:
+        return json.loads(self.bed.ssh(host, f"cat {MODELS}/.releases/state.json").stdout)
+
+    def deliver(self, host: str) -> None:
+        """Copy the builder's pair into the incoming folder, as a person would."""
+        for name in (f"{MODEL}_int8.onnx", f"{MODEL}_int8.onnx.data", "manifest.json"):
+            content = (self.builder / name).read_bytes()
+            self.bed.put(host, content, f"{MODELS}/.incoming/{name}")
+
+
+def all_hosts() -> tuple[str, ...]:
+    return HOSTS
