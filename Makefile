@@ -5,12 +5,14 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test lint bench fuzz clean requirements
+.PHONY: help quantize rollback test test-linux hosts-up hosts-down lint bench fuzz clean requirements
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
 	@echo "make rollback   bring inventory/local back to FP32"
 	@echo "make test       run the tests"
+	@echo "make test-linux run the tests on real systemd hosts of this machine (root, Debian)"
+	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
 	@echo "make lint       run the linters"
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
 	@echo "make fuzz       feed broken models to the quantizer for FUZZ_SECONDS (120)"
@@ -24,6 +26,15 @@ rollback: .venv/project
 
 test: .venv/dev
 	$(BIN)/pytest
+
+test-linux: .venv/dev
+	$(BIN)/pytest -n 0 tests/hosts/linux
+
+hosts-up: .venv/dev
+	$(BIN)/python tests/hosts/linux/bed.py up
+
+hosts-down: .venv/dev
+	$(BIN)/python tests/hosts/linux/bed.py down
 
 lint: .venv/dev
 	$(BIN)/ruff check .

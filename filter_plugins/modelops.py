@@ -237,6 +237,31 @@ def report_markdown(found: Mapping[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def status_table(hosts: Iterable[Mapping[str, Any]]) -> str:
+    """Write the table of playbooks/status.yml from what the targets answered."""
+    rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
+    for host in hosts:
+        name, asked = host["inventory_hostname"], host.get("__status_release", {})
+        if "state" not in asked:
+            why = asked.get("msg", "not reached").strip().splitlines()[0]
+            rows.append((name, "unknown", "", "", "", "", why))
+            continue
+        state, look = asked["state"], host.get("__sarai_service_look", {})
+        last = state["history"][-1] if state["history"] else {"at": "", "event": "never released"}
+        health = "healthy" if look.get("healthy") else look.get("problem", "not asked")
+        kind = "FP32" if state["active"] == "fp32" else "INT8"
+        if not state["confirmed"]:
+            kind += ", not confirmed"
+        event = f"{last['event']} {last.get('reason', '')}".strip()[:60]
+        free = report.size(asked["free_bytes"])
+        rows.append((name, state["active"], kind, last["at"], health, free, event))
+        notes += [f"{name}: {problem}" for problem in asked["problems"]]
+        notes += [f"{name}: {release} is void: {why}" for release, why in state["void"].items()]
+    header = ("host", "release", "model", "since", "service", "disk free", "last")
+    return "\n".join([report.text(rows, header), *notes])
+
+
 class FilterModule:
     """What Ansible finds here."""
 
@@ -251,5 +276,6 @@ class FilterModule:
             "report_markdown": report_markdown,
             "report_text": report_text,
             "run_identity": run_identity,
+            "status_table": status_table,
             "validation_tests": validation_tests,
         }

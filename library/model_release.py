@@ -176,6 +176,7 @@ mismatched:
   elements: str
 """
 
+import errno
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if state in ("locked", "unlocked"):
         with lease.one_call(root) if root.is_dir() else nullcontext():
             if state == "locked":
-                lease.take(root, params["run"], params["ttl_s"], params["force"], check_mode)
+                _lock(params, check_mode)
             else:
                 lease.give_back(root, params["run"]["run"], check_mode)
         return {"changed": False}
@@ -241,6 +242,17 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _change(store, params, check_mode)
     with lease.one_call(root):
         return _change(store, params, check_mode)
+
+
+def _lock(params: Mapping[str, Any], check_mode: bool) -> None:
+    root = Path(params["root"])
+    wanted = params["run"], params["ttl_s"], params["force"], check_mode
+    try:
+        lease.take(root, *wanted)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or not Store(root, params["name"]).give_room():
+            raise
+        lease.take(root, *wanted)
 
 
 def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -259,6 +271,7 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
     if state == "active":
         if not check_mode:
             deadman.write(store.releases / deadman.NAME)
+            store.keep_room()
         return release.activate(
             store, wanted, config, previous=params["previous"], confirm_s=params["confirm_s"],
             listed=params["manifest"], unvoid=params["unvoid"], **who,

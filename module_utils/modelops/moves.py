@@ -6,6 +6,7 @@ the configuration names a model whose graph and data are both there and belong t
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -55,7 +56,13 @@ class Change:
         """Do the steps, or in check mode only tell them."""
         if not check_mode:
             for step in self.steps:
-                step.act()
+                try:
+                    step.act()
+                except OSError as error:
+                    # A disk that somebody filled must not stand in the way back.
+                    if error.errno != errno.ENOSPC or not self.store.give_room():
+                        raise
+                    step.act()
         result: dict[str, Any] = {
             "changed": bool(self.steps),
             "state": self.state,

@@ -103,10 +103,10 @@ def _row(judged: Mapping[str, Any], sides: Sequence[Mapping[str, Any]]) -> Row:
     return (label, *cells, change, wanted, verdict)
 
 
-def text(table: Sequence[Row]) -> str:
+def text(table: Sequence[Row], header: Row = HEADER) -> str:
     """Return a table in columns for a terminal."""
-    lines = [HEADER, *table]
-    widths = [max(len(row[i]) for row in lines) for i in range(len(HEADER))]
+    lines = [header, *table]
+    widths = [max(len(row[i]) for row in lines) for i in range(len(header))]
     written = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in lines]
     written.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in written)

@@ -6,6 +6,7 @@ Standard library only: it runs with the target's own Python.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ from .files import write_atomic
 SCHEMA = 1
 FP32 = "fp32"
 HISTORY_LENGTH = 200
+# Room that a full disk cannot take: the way back writes a few small files.
+RESERVE_BYTES = 256 << 10
 
 State = dict[str, Any]
 
@@ -67,6 +70,23 @@ class Store:
         self.incoming = root / ".incoming"
         self.state_file = self.releases / "state.json"
         self.texts = self.releases / "config"
+
+    @property
+    def reserve(self) -> Path:
+        """The file that keeps RESERVE_BYTES of the disk for the way back."""
+        return self.releases / "reserve"
+
+    def keep_room(self) -> None:
+        """Take the reserve, before a release needs it."""
+        if not self.reserve.is_file() or self.reserve.stat().st_size != RESERVE_BYTES:
+            write_atomic(self.reserve, os.urandom(RESERVE_BYTES))  # not sparse, on any file system
+
+    def give_room(self) -> bool:
+        """Give the reserve up; tell whether there was one."""
+        if not self.reserve.is_file():
+            return False
+        self.reserve.unlink()
+        return True
 
     def folder(self, release: str) -> Path:
         """Return the folder of a release.

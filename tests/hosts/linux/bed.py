@@ -4,8 +4,8 @@
     python tests/hosts/linux/bed.py cut | heal | crash | poweroff | boot HOST, slow HOST RATE
 
 Three systemd-nspawn hosts h1 to h3 hang on a bridge in a network namespace of their own: nothing
-outside of it is addressed, and whatever talks to them runs in it (`exec`). Each host has a disk of
-its own for the models, an ext4 image of DISK_MB on a loop device, so that a full disk is a real one.
+outside of it is addressed, and whatever talks to them runs in it (`exec`). Each host has a disk for
+the models, an ext4 image of DISK_MB on a loop device, so that a full disk is a real one.
 Root file system and Python packages are built once and kept under CACHE.
 
 The hosts share this machine's kernel. `crash` kills every process of a host at once, as a power cut
@@ -34,7 +34,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 CACHE = Path(os.environ.get("MODELOPS_BED_CACHE", "/var/cache/modelops-bed"))
-STATES = Path("/var/tmp/modelops-bed")  # noqa: S108 - not /tmp, which guests hide
+STATES = Path("/var/tmp/modelops-bed")  # not /tmp: guests have one of their own
 HOSTS = ("h1", "h2", "h3")
 DISK_MB = 400
 USER = "noel"
@@ -106,6 +106,11 @@ class Bed:
         for host in HOSTS:
             with contextlib.suppress(SystemExit):
                 self.crash(host)
+        if Path(f"/run/netns/{self.namespace}").exists():
+            # Shared SSH connections outlive the playbook that opened them.
+            for pid in run("ip", "netns", "pids", self.namespace).stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
         for name in (*(f"{self.name}-{host}" for host in HOSTS), self.namespace):
             if Path(f"/run/netns/{name}").exists():
                 run("ip", "netns", "delete", name, check=False)

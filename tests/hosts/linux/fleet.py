@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bed import HOME, HOSTS, ROOT, Bed
+from bed import HOME, ROOT, Bed
 from modelops.sample import make_sample
 
 MODEL = "agi_audio_core"
@@ -85,9 +85,9 @@ class Fleet:
 
     def served(self, host: str) -> str:
         """Return which model the running service answers with, or why it does not."""
-        asked = "curl -sf http://127.0.0.1:8080/health"
-        asked = f"python3 -c 'import urllib.request as u; print(u.urlopen(\"{asked.split()[-1]}\").read().decode())'"
-        done = self.bed.ssh(host, asked, check=False)
+        url = "http://127.0.0.1:8080/health"
+        ask = f"import urllib.request as u; print(u.urlopen('{url}', timeout=5).read().decode())"
+        done = self.bed.ssh(host, f'python3 -c "{ask}"', check=False)
         if done.returncode:
             return "down"
         return "int8" if "int8" in json.loads(done.stdout)["model"] else "fp32"
@@ -100,7 +100,3 @@ class Fleet:
         for name in (f"{MODEL}_int8.onnx", f"{MODEL}_int8.onnx.data", "manifest.json"):
             content = (self.builder / name).read_bytes()
             self.bed.put(host, content, f"{MODELS}/.incoming/{name}")
-
-
-def all_hosts() -> tuple[str, ...]:
-    return HOSTS

@@ -56,7 +56,9 @@ class Sarai:
             started = time.perf_counter()
             rng = np.random.default_rng(seed)
             feed = {
-                value.name: rng.integers(0, 1024, [d if isinstance(d, int) else 1 for d in value.shape])
+                value.name: rng.integers(
+                    0, 1024, [d if isinstance(d, int) else 1 for d in value.shape]
+                )
                 for value in self.session.get_inputs()
             }
             output = self.session.run(None, feed)[0]

@@ -1,0 +1,44 @@
+"""One bed for all tests of the hosts, and what they find on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from bed import HOSTS, Bed, bed, unavailable
+from fleet import Fleet
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Bed]:
+    why = unavailable()
+    if why and os.environ.get("CI"):
+        pytest.fail(f"a skipped test bed is a failure in CI: {why}")
+    if why:
+        pytest.skip(why)
+    with bed(f"t{os.getpid()}") as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def built(hosts) -> Fleet:
+    """The fleet, with an INT8 pair on the builder."""
+    fleet = Fleet(hosts)
+    for host in HOSTS:
+        fleet.provision(host)
+    done = fleet.run("quantize.yml", "--tags", "preflight,quantize,gate")
+    assert done.returncode == 0, done.stdout
+    return fleet
+
+
+@pytest.fixture
+def fleet(built) -> Iterator[Fleet]:
+    """All hosts up, reachable and serving FP32, the pair copied to them, nothing ever released."""
+    for host in HOSTS:
+        built.bed.heal(host)
+        if not built.bed.alive(host):
+            built.bed.boot(host)
+        built.provision(host)
+        built.deliver(host)
+    return built
