@@ -78,6 +78,7 @@ class Store:
 
     def keep_room(self) -> None:
         """Take the reserve, before a release needs it."""
+        self.releases.mkdir(parents=True, exist_ok=True)
         if not self.reserve.is_file() or self.reserve.stat().st_size != RESERVE_BYTES:
             write_atomic(self.reserve, os.urandom(RESERVE_BYTES))  # not sparse, on any file system
 
