@@ -32,7 +32,7 @@ ASYNC_KEYS = ("ansible_job_id", "results_file", "started", "finished", "stdout",
 
 
 class Background(ActionBase):
-    """An action that starts its module in the background, shows its progress, fetches its result."""
+    """An action that starts its module in the background, shows its progress, gets its result."""
 
     _supports_check_mode = True
     _pid = 0  # of the module's process on the host, once it is known

@@ -160,7 +160,9 @@ class _Job:
         with path.open("rb", buffering=0) as local:
             _skip(local, start, digest)
             self._tell(start)
-            async with await self._soon(sftp.open(part, flags, encoding=None, block_size=BLOCK)) as remote:
+            async with await self._soon(
+                sftp.open(part, flags, encoding=None, block_size=BLOCK)
+            ) as remote:
                 await self._stream(local, remote, start, digest)
                 await self._soon(remote.truncate(size))
                 await self._soon(remote.fsync())
