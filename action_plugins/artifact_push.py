@@ -51,7 +51,6 @@ class ActionModule(Background):
         job = args["job"]
         label = f"[{(task_vars or {}).get('inventory_hostname', '')}]"
         every_s, limit_s = float(args.get("progress_s", 5)), int(args.get("limit_s", 14400))
-        with self._ended_with_this_run():
-            files = job["results_file"], job["progress_file"]
-            problem = self._watch(label, *files, every_s, limit_s)
+        files = job["results_file"], job["progress_file"]
+        problem = self._watch(label, *files, every_s, limit_s)
         return {"failed": True, "msg": problem} if problem else self._fetch(job, task_vars)

@@ -36,9 +36,8 @@ class ActionModule(Background):
         if "ansible_job_id" not in job:
             return result | job
         label = f"[{(task_vars or {}).get('inventory_hostname', '')}] {Path(args['dest']).name}"
-        with self._ended_with_this_run():
-            files = job["results_file"], args["progress_file"]
-            problem = self._watch(label, *files, every_s, limit_s)
+        files = job["results_file"], args["progress_file"]
+        problem = self._watch(label, *files, every_s, limit_s)
         if problem:
             return result | {"failed": True, "msg": problem}
         return result | self._fetch(job, task_vars)

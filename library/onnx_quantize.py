@@ -113,7 +113,7 @@ options:
   progress_s:
     description:
       - How often the controller shows how far the run is, in seconds. The run then goes on in the
-        background of the host, and outlasts a connection that breaks for a while.
+        background of the host, and outlasts a connection that breaks or a playbook that is stopped.
       - With 0, in check mode and under C(async) it runs without.
     type: float
     default: 5

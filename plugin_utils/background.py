@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -32,7 +28,11 @@ ASYNC_KEYS = ("ansible_job_id", "results_file", "started", "finished", "stdout",
 
 
 class Background(ActionBase):
-    """An action that starts its module in the background, shows its progress, gets its result."""
+    """An action that starts its module in the background, shows its progress, gets its result.
+
+    A playbook that is stopped does not stop the module: it ends by itself, and the next run finds
+    what it made.
+    """
 
     _supports_check_mode = True
     _pid = 0  # of the module's process on the host, once it is known
@@ -89,24 +89,6 @@ class Background(ActionBase):
             f"the work did not end within limit_s, {limit_s} s, and its watchdog did not end it."
             " Look for the process on the host, end it, and run again."
         )
-
-    @contextmanager
-    def _ended_with_this_run(self) -> Iterator[None]:
-        """End the job on the host when the user stops the playbook: nothing else would."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self._pid:
-                self._shell(f"kill {self._pid}")
-            handler = before[number]
-            if callable(handler):
-                handler(number, frame)
-
-        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _fetch(self, job: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Return the module's own result, and remove the job's file."""

@@ -91,7 +91,6 @@ class Site:
                     "ansible_python_interpreter": sys.executable,
                     "sarai_builder_python": sys.executable,
                     "sarai_python": sys.executable,
-                    "sample_enabled": True,
                     "sarai_service_manager": "none",
                     "transfer_strategy": "local",
                 },
@@ -141,6 +140,6 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site after one good run, to copy from."""
     folder = tmp_path_factory.mktemp("released") / "site"
     folder.mkdir()
-    outcome = Site(folder).run("quantize.yml")
+    outcome = Site(folder).run("quantize.yml", sample_enabled=True)
     assert outcome.rc == 0, outcome.output
     return folder

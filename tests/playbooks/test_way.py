@@ -29,7 +29,7 @@ def sampled(tmp_path_factory) -> Path:
     """A site with the owner's models and nothing done yet, to copy from."""
     folder = tmp_path_factory.mktemp("sampled") / "site"
     folder.mkdir()
-    outcome = Site(folder, targets=2).run("quantize.yml", "--tags sample")
+    outcome = Site(folder, targets=2).run("quantize.yml", "--tags sample", sample_enabled=True)
     assert outcome.rc == 0, outcome.output
     return folder
 
