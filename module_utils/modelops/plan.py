@@ -27,10 +27,10 @@ WEIGHTS: dict[str, dict[int, int]] = {
     "Attention": {1: LAST},
 }  # fmt: skip
 QUANTIZABLE = tuple(WEIGHTS)
-# The rule on shapes. A matrix is multiplied in INT8 from this size on, below it is stored as INT8
-# and multiplied in FP32: quantizing the activation costs more than it saves. Measured once, with
-# onnxruntime 1.32 on 2 cores with AVX-512 VNNI, chains of square matrices, 1 to 512 rows: INT8 was
-# faster at every number of rows from 384 x 384 on. 512 x 512 leaves room where VNNI is missing.
+# The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
+# and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
+# tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
+# from 256 x 256 on. 512 x 512 leaves room where VNNI is missing.
 DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
 # only ranks mixes in reports; what a model really takes is measured on the target.
