@@ -27,6 +27,7 @@ IN_FLIGHT = 32
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
 RETRY_S = 0.5
 
+_LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
 T = TypeVar("T")
 
 
@@ -263,7 +264,7 @@ def _explained(error: Exception, where: Where) -> ModelOpsError:
             f"the target did not answer for {where.stall_s:g} s",
             "Run again when the link is back: what was sent already is not sent again.",
         )
-    elif isinstance(error, asyncssh.SFTPError):
+    elif isinstance(error, asyncssh.SFTPError) and not isinstance(error, _LOST):
         text, remedy = (
             f"the target refused a write ({error})",
             "Look whether its disk is full or broken; run again: what was sent is kept.",
