@@ -142,6 +142,8 @@ def validation_tests(
     int8, release_id = measured["candidate"], manifest["release_id"]
     state = found["state"]
     in_place = state["live"] == release_id and release_id in found["whole"]
+    fp32 = measured.get("reference")
+    against = f" against {fp32['p50_s']:.3g} s" if fp32 else ""
     tests = [
         ("load", int8["load_s"] > 0, f"loaded in {int8['load_s']:.3g} s"),
         (
@@ -162,7 +164,7 @@ def validation_tests(
         (
             "performance",
             all(row["verdict"] != "fail" for row in measured["judged"] if row["required"]),
-            f"P50 {int8['p50_s']:.3g} s against {measured['reference']['p50_s']:.3g} s",
+            f"P50 {int8['p50_s']:.3g} s{against}",
         ),
     ]
     return [{"name": n, "ok": bool(ok), "text": f"{n}: {text}"} for n, ok, text in tests]
@@ -198,9 +200,8 @@ def release_report(
             outcomes[name] = host["__release_outcome"].strip()
         if host.get(fact, {}).get("judged"):
             comparison = host[fact]
-            figures[name] = {
-                k: comparison[k] for k in ("judged", "reference", "candidate", "verdict")
-            }
+            kept = ("judged", "reference", "candidate", "verdict")
+            figures[name] = {k: comparison[k] for k in kept if k in comparison}
             tables[name] = report.rows(manifest, comparison, promises)
             verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
     worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")

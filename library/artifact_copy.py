@@ -72,8 +72,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Copy as the parameters say; the result is the module's."""
-    artifacts = manifests.check(params["manifest"], where="option manifest")["artifacts"]
-    copied = copy_pair(Path(params["src"]), Path(params["dest"]), artifacts, check_mode)
+    entries = manifests.files(manifests.check(params["manifest"], where="option manifest"))
+    copied = copy_pair(Path(params["src"]), Path(params["dest"]), entries, check_mode)
     return {"changed": bool(copied), "copied": copied}
 
 

@@ -93,11 +93,11 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         manifest = manifests.load(folder / manifests.MANIFEST)
     else:
         manifest = manifests.check(params["manifest"], where="option manifest")
-    rows = manifests.verify(folder, manifest["artifacts"])
+    rows = manifests.verify(folder, manifests.files(manifest))
     future = check_mode and params["state"] == "present"
     problems = [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
     if params["state"] == "verified":
-        problems += manifests.sums_problems(folder / manifests.SUMS, manifest["artifacts"])
+        problems += manifests.sums_problems(folder / manifests.SUMS, manifests.files(manifest))
     if problems and not future:
         raise ModelOpsError(
             "the pair is not what the manifest says: " + "; ".join(problems),
@@ -121,7 +121,7 @@ def _write(
     folder: Path, manifest: dict[str, Any], check_mode: bool, result: dict[str, Any]
 ) -> None:
     wanted = {
-        manifests.SUMS: manifests.sums(manifest["artifacts"]).encode(),
+        manifests.SUMS: manifests.sums(manifests.files(manifest)).encode(),
         manifests.MANIFEST: manifests.dump(manifest),
     }
     for name, content in wanted.items():

@@ -160,7 +160,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     from ansible.module_utils.modelops.errors import ModelOpsError
     from ansible.module_utils.modelops.progress import kept
 
-    entries = manifests.check(params["manifest"], where="option manifest")["artifacts"]
+    entries = manifests.files(manifests.check(params["manifest"], where="option manifest"))
     if check_mode:
         names = [entry["name"] for entry in entries]
         return {"changed": True, "sent": names, "public_key": "", "job": {}}

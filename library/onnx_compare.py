@@ -17,9 +17,13 @@ description:
 version_added: "0.1.0"
 options:
   reference:
-    description: The FP32 model.
+    description: The FP32 model. Without it the figures that compare times and memory with it are
+      not measured.
     type: path
-    required: true
+  golden:
+    description: Data of M(onnx_golden). The similarity is then that to what it holds, and
+      O(samples) does not count.
+    type: path
   candidate:
     description: The INT8 model.
     type: path
@@ -225,19 +229,19 @@ similarity_rows:
 speedup:
   description: The reference's P50 by the candidate's as value, and low and high, the 95 percent
     interval of the median over the pairs of runs (smallest and largest below six pairs).
-  returned: when there are figures
+  returned: when there are figures, with O(reference)
   type: dict
 rss_ratio:
   description: The candidate's peak memory by the reference's, of the whole processes.
-  returned: when there are figures
+  returned: when there are figures, with O(reference)
   type: float
 load_ratio:
   description: The candidate's load time by the reference's.
-  returned: when there are figures
+  returned: when there are figures, with O(reference)
   type: float
 reference:
   description: The figures of the reference, as M(onnx_benchmark) returns them.
-  returned: when there are figures
+  returned: when there are figures, with O(reference)
   type: dict
 candidate:
   description: The figures of the candidate, likewise.
@@ -248,18 +252,20 @@ candidate:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import gates
+from ansible.module_utils.modelops import gates, golden
 from ansible.module_utils.modelops.child import Setup
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
 from ansible.module_utils.modelops.files import sha256_file
-from ansible.module_utils.modelops.measure import compare, cpu, figures, versions
+from ansible.module_utils.modelops.measure import benchmark, compare, cpu, figures, versions
+from ansible.module_utils.modelops.similarity import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "reference": {"type": "path", "required": True},
+    "reference": {"type": "path"},
+    "golden": {"type": "path"},
     "candidate": {"type": "path", "required": True},
     "samples": {"type": "int", "default": 2},
     "runs": {"type": "int", "default": 5},
@@ -312,7 +318,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             where=params["record"],
             remedy="Give as `key` the SHA-256 of both pairs.",
         )
-    if check_mode and (record is None or record.is_empty or params["remeasure"]):
+    brought = not params["golden"] or Path(params["golden"]).exists()  # check mode brings nothing
+    if check_mode and (record is None or record.is_empty or params["remeasure"] or not brought):
         return _not_measured(record)
     key = _record_key(params, setup) if record else {}
     found = record.get(key) if record and not params["remeasure"] else None
@@ -327,15 +334,23 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    candidate, rows = Path(params["candidate"]), None
+    if params["golden"]:
+        rows = golden.compare(candidate, Path(params["golden"]), setup)
+    if not params["reference"]:
+        alone = benchmark(candidate, runs=params["runs"], setup=setup)
+        known = {"similarity": worst(rows or []), "similarity_rows": rows, "candidate": alone}
+        return dict(gates.json_safe(known))
     comparison = compare(
         Path(params["reference"]),
-        Path(params["candidate"]),
+        candidate,
         samples=params["samples"],
         runs=params["runs"],
         setup=setup,
         interleave=params["interleave"],
         more_rounds=params["remeasure_limit"],
         settled=lambda so_far: not _too_noisy(params, so_far),
+        rows=rows,
     )
     safe: dict[str, Any] = gates.json_safe(comparison)
     return safe
@@ -348,6 +363,10 @@ def _too_noisy(params: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool
 def _record_key(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
     options = {name: params[name] for name in (*RUN_OPTIONS, *SESSION_OPTIONS)}
     options["inputs_sha256"] = sha256_file(setup.inputs) if setup.inputs else None
+    if params["golden"]:
+        options["golden_sha256"] = sha256_file(params["golden"])
+    if not params["reference"]:
+        options["reference"] = None
     runtime = versions(setup)["onnxruntime"]
     return {"models": params["key"], "options": options, "onnxruntime": runtime, "cpu": cpu()}
 
@@ -361,7 +380,7 @@ def _judged(
     rows = gates.judge(params["gates"], figures(comparison))
     notes = list(record.notes) if record else []
     for side in ("reference", "candidate"):
-        if unused := comparison[side]["providers_unused"]:
+        if unused := comparison.get(side, {}).get("providers_unused"):
             notes.append(f"The {side} did not use {', '.join(unused)}, which was asked for.")
     parts = {name: part for name, part in comparison.items() if name != "similarity"}
     return {
@@ -389,7 +408,14 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(
+        AnsibleModule(
+            argument_spec=ARGUMENT_SPEC,
+            supports_check_mode=True,
+            required_one_of=[("reference", "golden")],
+        ),
+        run,
+    )
 
 
 if __name__ == "__main__":

@@ -306,6 +306,7 @@ class Model:
         timed: bool = False,
         inspect: bool = False,
         output: Path | None = None,
+        take: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """Run once on the inputs of a sample.
 
@@ -313,11 +314,13 @@ class Model:
             timed: the run counts among `seconds`.
             inspect: check that outputs are finite and equal to those of this sample's other runs.
             output: an existing folder that takes the raw outputs as 0.bin, 1.bin, ...
+            take: {count, seed}: only the values at so many positions (session_child.positions).
         """
         assert self._child is not None
         spec = self.setup.input_spec(sample)
         folder = str(output) if output else None
-        reply = self._child.ask("run", inputs=spec, inspect=inspect, output=folder)
+        chosen = dict(take) if take else None
+        reply = self._child.ask("run", inputs=spec, inspect=inspect, output=folder, take=chosen)
         if math.isnan(self.first_s):
             self.first_s = reply["seconds"]
         if timed:

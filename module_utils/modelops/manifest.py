@@ -41,6 +41,15 @@ def sums(artifacts: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
+def files(manifest: Mapping[str, Any]) -> list[FileEntry]:
+    """Return the entries of all that travels: the artifacts, and the golden data if there is some.
+
+    The golden data is not part of the release's id: what serves is the same with or without it.
+    """
+    golden = manifest.get("golden")
+    return [*manifest["artifacts"], *([golden] if golden else [])]
+
+
 def build(
     artifacts: Iterable[Mapping[str, Any]],
     source: Iterable[Mapping[str, Any]],
@@ -104,11 +113,12 @@ def check(manifest: Any, where: object = "manifest") -> dict[str, Any]:
 
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise bad(f"schema {SCHEMA} is expected")
-    for group in ("artifacts", "source"):
-        files = manifest.get(group)
-        if not isinstance(files, list) or not files:
+    golden = manifest.get("golden")
+    for group in ("artifacts", "source", "golden"):
+        listed = manifest.get(group) if group != "golden" else [golden] if golden else []
+        if not isinstance(listed, list) or (not listed and group != "golden"):
             raise bad(f"it lists no {group}")
-        for entry in files:
+        for entry in listed:
             try:
                 name, size, digest = entry["name"], entry["size"], entry["sha256"]
             except (TypeError, KeyError):

@@ -96,7 +96,8 @@ def benchmark(
     Returns:
         `load_s`; `first_s`, of the very first run; `p50_s`, `p95_s`, `p99_s` and the `samples` of
         the timed runs; `peak_rss_bytes` of the whole process, and `rss_model_bytes`, what it grew
-        by since onnxruntime was imported (weights, inputs, outputs, scratch); `output_bytes`; the
+        by since onnxruntime was imported (weights, inputs, outputs, scratch); `output_bytes`;
+        `rss_without_output_bytes`, the peak less those, as the real model's are 2 GB; the
         `providers` that the session really uses and the `providers_unused` of those asked for;
         `finite` (all outputs); `repeatable` (the first and the last run gave the same bytes);
         `versions` {onnxruntime, numpy}; `cpu` {model, cores}.
@@ -125,6 +126,7 @@ def compare(
     interleave: bool = True,
     more_rounds: int = 0,
     settled: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    rows: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Measure two models against each other.
 
@@ -137,6 +139,8 @@ def compare(
         runs: pairs of timed runs of the first round.
         interleave: both models are in memory at once; else one after the other.
         settled: is given the comparison as it is so far.
+        rows: the similarity, where it is known already (golden.compare): then only times and
+            memory are measured.
 
     Returns:
         `similarity` (see similarity.worst), `similarity_rows` (one an output and sample),
@@ -150,9 +154,12 @@ def compare(
     setup = setup or Setup()
     _require_count("samples", samples, 1)
     _require_count("runs", runs, 1)
+    if rows is not None:
+        samples = 0
+    elif setup.inputs:
+        samples = 1
     with setup.work_folder() as work, contextlib.ExitStack() as loaded:
-        pair = _Pair(Model(reference, setup, work), Model(candidate, setup, work), work)
-        samples = 1 if setup.inputs else samples
+        pair = _Pair(Model(reference, setup, work), Model(candidate, setup, work), work, rows)
         if interleave:
             loaded.enter_context(pair.reference)
             loaded.enter_context(pair.candidate)
@@ -179,9 +186,11 @@ def figures(comparison: Mapping[str, Any]) -> dict[str, Any]:
     truth value of a benchmark as `reference_NAME` and `candidate_NAME`.
     """
     flat = dict(comparison["similarity"])
-    flat |= {name: comparison[name] for name in ("speedup", "rss_ratio", "load_ratio")}
+    ratios = ("speedup", "rss_ratio", "load_ratio")
+    flat |= {name: comparison[name] for name in ratios if name in comparison}
     for side in ("reference", "candidate"):
-        numbers = {k: v for k, v in comparison[side].items() if isinstance(v, int | float)}
+        measured = comparison.get(side, {})
+        numbers = {k: v for k, v in measured.items() if isinstance(v, int | float)}
         flat |= {f"{side}_{name}": value for name, value in numbers.items()}
     return flat
 
@@ -189,18 +198,27 @@ def figures(comparison: Mapping[str, Any]) -> dict[str, Any]:
 class _Pair:
     """Two models that are compared, and the rows of their similarity."""
 
-    def __init__(self, reference: Model, candidate: Model, work: Path) -> None:
+    def __init__(
+        self,
+        reference: Model,
+        candidate: Model,
+        work: Path,
+        rows: list[dict[str, Any]] | None = None,
+    ) -> None:
         self.reference, self.candidate = reference, candidate
         self._work = work
-        self._rows: list[dict[str, Any]] = []
+        self._rows = [] if rows is None else rows
         self._outputs: dict[int, list[dict[str, Any]]] = {}  # the reference's, of each sample
 
     def first_round_interleaved(self, samples: int, runs: int) -> None:
         self._require_alike()
-        self._require_space(2)
+        self._require_space(2 if samples else 0)
         for sample in range(samples):
             self._run_reference(sample)
             self._run_candidate(sample)
+        if not samples:
+            self.reference.run(inspect=True)
+            self.candidate.run(inspect=True)
         self.time_interleaved(runs)
 
     def time_interleaved(self, runs: int) -> None:
@@ -212,14 +230,18 @@ class _Pair:
     def first_round_in_turn(self, samples: int, runs: int) -> None:
         """Never have both in memory; the reference's outputs wait on disk meanwhile."""
         with self.reference:
-            self._require_space(samples + 1)
+            self._require_space(samples + 1 if samples else 0)
             for sample in range(samples):
                 self._run_reference(sample)
+            if not samples:
+                self.reference.run(inspect=True)
             _time(self.reference, runs)
         with self.candidate:
             self._require_alike()
             for sample in range(samples):
                 self._run_candidate(sample)
+            if not samples:
+                self.candidate.run(inspect=True)
             _time(self.candidate, runs)
 
     def time_in_turn(self, runs: int) -> None:
@@ -318,6 +340,7 @@ def _figures(model: Model) -> dict[str, Any]:
         "peak_rss_bytes": model.peak_rss_bytes,
         "rss_model_bytes": model.peak_rss_bytes - model.started["rss_before_bytes"],
         "output_bytes": model.output_bytes,
+        "rss_without_output_bytes": model.peak_rss_bytes - model.output_bytes,
         "providers": used,
         "providers_unused": [name for name in model.setup.providers if name not in used],
         "finite": model.finite,

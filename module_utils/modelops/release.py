@@ -37,7 +37,7 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
     """Return the state and what is wrong, without changing anything.
 
     Returns:
-        `state`; `whole`: the releases whose pair is right, live or staged; `problems`;
+        `state`; `whole`: the releases whose pair and golden data are right; `problems`;
         `free_bytes` of the disk.
     """
     problems: list[str] = []
@@ -57,6 +57,7 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
     for release in store.staged():
         if release not in whole and not _staged_problems(store, release, verify):
             whole.append(release)
+    whole = [release for release in whole if not store.golden_problems(release, verify)]
     free = shutil.disk_usage(store.root).free if store.root.is_dir() else 0
     return {"state": state, "whole": whole, "problems": problems, "free_bytes": free}
 
@@ -87,10 +88,11 @@ def stage(
             remedy=f"Give the manifest of {release} and the model's name on this target.",
         )
     change = Change(store, state)
+    files = manifest.files(listed)
     if state["live"] == release and not store.whole(store.root, entries, True):
-        return joined(recovered, change.perform(check_mode))
-    here = {row["name"] for row in manifest.verify(folder, entries) if row["ok"]}
-    rows = manifest.verify(incoming, [e for e in entries if e["name"] not in here])
+        files = [entry for entry in files if entry not in entries]
+    here = {row["name"] for row in manifest.verify(folder, files) if row["ok"]}
+    rows = manifest.verify(incoming, [e for e in files if e["name"] not in here])
     wrong = [row for row in rows if not row["ok"]]
     if wrong and not (check_mode and not incoming.is_dir()):
         raise ModelOpsError(

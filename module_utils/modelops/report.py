@@ -43,14 +43,19 @@ VIEWS: dict[str, tuple[str, Format, str]] = {
     "speedup": ("latency P50, FP32 / INT8", ratio, "p50_s"),
     "candidate_p50_s": ("latency P50", seconds, "p50_s"),
     "rss_ratio": ("peak memory, INT8 / FP32", ratio, "peak_rss_bytes"),
-    "candidate_peak_rss_bytes": ("peak memory of the process", size, "peak_rss_bytes"),
+    "candidate_rss_without_output_bytes": (
+        "peak memory, without outputs",
+        size,
+        "rss_without_output_bytes",
+    ),
     "candidate_load_s": ("load time", seconds, "load_s"),
     "cosine_min": ("cosine similarity, worst", plain, ""),
     "mse": ("mean squared error", plain, ""),
     "mae": ("mean absolute error", plain, ""),
 }
 FORMATS: dict[str, Format] = {
-    "bytes": size, "peak_rss_bytes": size, "p50_s": seconds, "load_s": seconds,
+    "bytes": size, "peak_rss_bytes": size, "rss_without_output_bytes": size,
+    "p50_s": seconds, "load_s": seconds,
 }  # fmt: skip
 
 
@@ -91,8 +96,9 @@ def _row(judged: Mapping[str, Any], sides: Sequence[Mapping[str, Any]]) -> Row:
     if not about:
         cells = ["", value]
     change = value if about else ""
-    if judged["name"].startswith("candidate_") and all(isinstance(v, int | float) for v in both):
-        change = f"{100 * (both[1] / both[0] - 1):+.1f} %"  # type: ignore[operator]
+    if judged["name"].startswith("candidate_"):
+        known = all(isinstance(v, int | float) for v in both)
+        change = f"{100 * (both[1] / both[0] - 1):+.1f} %" if known else ""  # type: ignore[operator]
     kind = "required" if judged["required"] else "promised"
     wanted = f"{kind} {judged['op']} {write(judged['threshold'])}"
     if judged["changed_threshold"]:

@@ -7,7 +7,8 @@ input, one reply a line on standard output:
     {"do": "start"}  -> versions, available providers, rss_before_bytes
     {"do": "load", path, providers, threads, session_options}
                      -> load_s, rss_after_load_bytes, inputs, outputs, providers
-    {"do": "run", inputs: {seed, ranges, shapes} or {npz}, inspect, output: folder or null}
+    {"do": "run", inputs: {seed, ranges, shapes} or {npz}, inspect, output: folder or null,
+     take: {count, seed} or null}
                      -> seconds, outputs, peak_rss_bytes; with `inspect` also finite and sha256
     {"do": "quit"}
 
@@ -316,7 +317,9 @@ class Server:
             arrays[row["name"]] = value.numpy() if buffer is None else buffer
         reply: dict[str, Any] = {"seconds": seconds}
         if request["inspect"] or request["output"]:
-            reply |= inspect_arrays(arrays, request["output"])
+            reply |= inspect_arrays(arrays, None if request["take"] else request["output"])
+        if request["take"]:
+            take_values(arrays, request["take"], request["output"])
         reply["outputs"] = [
             {"name": name, "dtype": a.dtype.name, "shape": list(a.shape), "bytes": a.nbytes}
             for name, a in arrays.items()
@@ -373,6 +376,33 @@ def inspect_arrays(arrays: Arrays, folder: str | None) -> dict[str, Any]:
                 digest.update(raw)
                 handle.write(raw)
     return {"finite": finite, "sha256": digest.hexdigest()}
+
+
+def positions(size: int, count: int, seed: int) -> NDArray[Any]:
+    """Choose `count` of `size` elements: one seeded draw in each of `count` equal parts.
+
+    Returns:
+        int64 positions, ascending and all different; all of them when there are no more.
+    """
+    import numpy as np
+
+    if size <= count:
+        return np.arange(size)
+    edges = np.arange(count + 1, dtype=np.int64) * size // count
+    # Not a Generator: its streams may change with numpy's version, and positions are not shipped.
+    drawn = np.random.RandomState(seed).random_sample(count)
+    return edges[:-1] + (drawn * np.diff(edges)).astype(np.int64)
+
+
+def take_values(arrays: Arrays, take: Mapping[str, int], folder: str) -> None:
+    """Write the chosen values of output number N, in order of position, to its file `N.bin`."""
+    import numpy as np
+
+    for number, array in enumerate(arrays.values()):
+        flat = np.ascontiguousarray(array).reshape(-1)
+        flat[positions(flat.size, take["count"], take["seed"])].tofile(
+            Path(folder, f"{number}.bin")
+        )
 
 
 def main() -> None:

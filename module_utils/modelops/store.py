@@ -147,6 +147,15 @@ class Store:
                 wrong.append(f"{path}: {path.stat().st_size} bytes instead of {entry['size']}")
         return wrong
 
+    def golden_problems(self, release: str, verify: bool) -> list[str]:
+        """Return what is wrong with a release's golden data, which a release need not have."""
+        try:
+            listed = self.manifest(release)
+        except ModelOpsError as error:
+            return [str(error)]
+        golden = listed.get("golden")
+        return self.whole(self.folder(release), [golden], verify) if golden else []
+
     def live_problems(self, state: State, verify: bool) -> list[str]:
         """Return what is wrong with the live pair that the state names; empty when none is."""
         if state["live"] is None:

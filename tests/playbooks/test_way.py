@@ -15,6 +15,7 @@ from modelops import lease
 
 INT8 = "models/onnx/agi_audio_core_int8.onnx"
 FP32 = "models/onnx/agi_audio_core.onnx"
+TOLD = ("SHA256SUMS", "golden.npz")
 
 
 @pytest.fixture
@@ -206,7 +207,8 @@ def test_adopt_what_a_person_copied(live, site):
     incoming.mkdir(exist_ok=True)
     for path in live.models().glob("*_int8*"):
         path.unlink()
-    for path in (*live.builder.glob("*_int8*"), live.builder / "SHA256SUMS"):
+    assert "golden.npz" in (live.builder / "SHA256SUMS").read_text()
+    for path in (*live.builder.glob("*_int8*"), *map(live.builder.joinpath, TOLD)):
         shutil.copy(path, incoming)
     data = incoming / "agi_audio_core_int8.onnx.data"
     right = data.read_bytes()
@@ -227,13 +229,19 @@ def test_adopt_without_the_builder(live):
     incoming.mkdir(exist_ok=True)
     for path in live.models().glob("*_int8*"):
         path.rename(incoming / path.name)
-    shutil.copy(live.builder / "manifest.json", incoming)
+    for name in ("manifest.json", "golden.npz"):
+        shutil.copy(live.builder / name, incoming)
     shutil.rmtree(live.builder)
+    # FP32 is on the target, as the way back, and need not run there.
     outcome = live.run(
-        "quantize.yml", "--tags release --limit targets,localhost", transfer_strategy="adopt"
+        "quantize.yml",
+        "--tags release --limit targets,localhost",
+        transfer_strategy="adopt",
+        sarai_measure_reference=False,
     )
     assert outcome.rc == 0, outcome.output
     assert live.named_model() == INT8
+    assert "cosine similarity" in outcome.output and "FP32 / INT8" not in outcome.output
 
 
 def test_a_second_run_is_told_who_is_at_work(live):

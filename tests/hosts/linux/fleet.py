@@ -97,6 +97,11 @@ class Fleet:
 
     def deliver(self, host: str) -> None:
         """Copy the builder's pair into the incoming folder, as a person would."""
-        for name in (f"{MODEL}_int8.onnx", f"{MODEL}_int8.onnx.data", "manifest.json"):
+        for name in (
+            f"{MODEL}_int8.onnx",
+            f"{MODEL}_int8.onnx.data",
+            "golden.npz",
+            "manifest.json",
+        ):
             content = (self.builder / name).read_bytes()
             self.bed.put(host, content, f"{MODELS}/.incoming/{name}")

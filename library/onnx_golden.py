@@ -1,0 +1,142 @@
+#!/usr/bin/python
+"""Keep what the FP32 model answers, for hosts that judge INT8 without it (Ansible module)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: onnx_golden
+short_description: Keep what the FP32 model answers, so that INT8 can be judged without it
+description:
+  - Runs the FP32 model on seeded inputs, in a child process of its own, and writes the inputs and
+    seeded positions of its outputs to one C(.npz) file. M(onnx_compare) judges INT8 by it on hosts
+    that need not hold the FP32 model in memory.
+  - A file of the same model and options that is whole is left alone.
+version_added: "0.1.0"
+options:
+  model:
+    description: The FP32 model.
+    type: path
+    required: true
+  dest:
+    description: The file to write, in an existing folder.
+    type: path
+    required: true
+  source:
+    description: The entries (name, size, sha256) of the model's files, verified in this run.
+    type: list
+    elements: dict
+    required: true
+  samples:
+    description: How many inputs. Number N has the seed O(seed) plus N.
+    type: int
+    default: 2
+  positions:
+    description: How many values are kept of each output of each sample.
+    type: int
+    default: 1000000
+  seed:
+    description: The seed of the inputs, 0 or more.
+    type: int
+    default: 0
+  ranges:
+    description: By name of an input, the list [low, high] that its values are drawn from, see
+      M(onnx_compare).
+    type: dict
+    default: {}
+  shapes:
+    description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
+    type: dict
+    default: {}
+  timeout_s:
+    description: The limit of each single step (start, load, one run), in seconds.
+    type: float
+    default: 600
+attributes:
+  check_mode:
+    description: Runs no model; says whether the file would be made.
+    support: full
+  diff_mode:
+    description: There is none.
+    support: none
+requirements:
+  - python >= 3.11
+  - numpy
+  - onnxruntime
+author:
+  - The SARAi model operations team
+seealso:
+  - module: onnx_compare
+"""
+
+EXAMPLES = r"""
+- name: Keep what FP32 answers
+  onnx_golden:
+    model: /srv/models/agi_audio_core.onnx
+    dest: /srv/models/golden.npz
+    source: "{{ quantized.manifest.source }}"
+    ranges:
+      audio_codes: [0, 1023]
+"""
+
+RETURN = r"""
+golden:
+  description: The file's entry for the manifest - name, size, sha256. Nothing where check mode
+    would make it.
+  returned: success
+  type: dict
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.modelops import golden, manifest
+from ansible.module_utils.modelops.child import Setup
+from ansible.module_utils.modelops.entry import conclude
+from ansible.module_utils.modelops.errors import ModelOpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "model": {"type": "path", "required": True},
+    "dest": {"type": "path", "required": True},
+    "source": {"type": "list", "elements": "dict", "required": True},
+    "samples": {"type": "int", "default": 2},
+    "positions": {"type": "int", "default": 1_000_000},
+    "seed": {"type": "int", "default": 0},
+    "ranges": {"type": "dict", "default": {}},
+    "shapes": {"type": "dict", "default": {}},
+    "timeout_s": {"type": "float", "default": 600},
+}
+
+
+def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Make the file unless it is there."""
+    for name in ("samples", "positions"):
+        if params[name] < 1:
+            raise ModelOpsError(f"{name} is {params[name]}", remedy="Use 1 or more.")
+    setup = Setup(
+        seed=params["seed"],
+        ranges=params["ranges"] or {},
+        shapes=params["shapes"] or {},
+        timeout_s=params["timeout_s"],
+    )
+    dest = Path(params["dest"])
+    meta = golden.wanted(params["source"], params["samples"], params["positions"], setup)
+    there = golden.fits(dest, meta)
+    if not there and not check_mode:
+        golden.make(Path(params["model"]), dest, meta, setup)
+    known = there or not check_mode
+    return {"changed": not there, "golden": manifest.describe(dest) if known else {}}
+
+
+def main() -> None:
+    """Run under Ansible."""
+    from ansible.module_utils.basic import AnsibleModule
+
+    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Golden data: what FP32 answers, so that a host can judge INT8 without holding the FP32 model.
+
+golden.npz holds `meta` (JSON), the inputs of each sample as `input/SAMPLE/NAME`, and of each output
+the values at seeded positions as `output/SAMPLE/NUMBER`. The whole output of the real model is
+2 GB; a mean over n drawn values has their deviation by sqrt(n) as its standard error, so a million
+positions give the figures to about 0.1 %.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from .child import Model, Setup
+from .errors import ModelOpsError
+from .files import write_atomic
+from .session_child import seeded
+from .similarity import Similarity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NAME = "golden.npz"
+SCHEMA = 1
+
+
+def wanted(
+    source: Sequence[Mapping[str, Any]], samples: int, positions: int, setup: Setup
+) -> dict[str, Any]:
+    """Return what the data of this source and these options say of themselves.
+
+    Args:
+        source: the entries (name, size, sha256) of the FP32 files, verified in this run.
+        samples: how many inputs, of the seeds `setup.seed` and following.
+        positions: how many values of each output of each sample.
+    """
+    return {
+        "schema": SCHEMA,
+        "source": [{k: entry[k] for k in ("name", "size", "sha256")} for entry in source],
+        "samples": samples,
+        "positions": positions,
+        "seed": setup.seed,
+        "ranges": {name: list(limits) for name, limits in setup.ranges.items()},
+        "shapes": {name: list(shape) for name, shape in setup.shapes.items()},
+    }
+
+
+def fits(path: Path, meta: Mapping[str, Any]) -> bool:
+    """Tell whether a file holds whole golden data of just this description."""
+    try:
+        found = _read(path)["meta"]
+    except (OSError, ModelOpsError):
+        return False
+    return {key: found.get(key) for key in meta} == dict(meta)
+
+
+def make(model: Path, dest: Path, meta: Mapping[str, Any], setup: Setup) -> None:
+    """Run the FP32 model and write its golden data, whole or not at all.
+
+    Raises:
+        ModelOpsError: the model cannot be loaded or run, or gives values that are not finite.
+        OSError: the file cannot be written.
+    """
+    import numpy as np
+
+    arrays: dict[str, NDArray[Any]] = {}
+    with setup.work_folder() as work, Model(model, setup, work) as running:
+        for sample in range(meta["samples"]):
+            inputs = seeded(
+                running.loaded["inputs"], setup.seed + sample, setup.ranges, setup.shapes
+            )
+            given = work / f"input-{sample}.npz"
+            np.savez(given, **cast(Any, inputs))
+            outputs = _ask(running, replace(setup, inputs=given), work, sample, meta["positions"])
+            if not running.finite:
+                raise ModelOpsError(
+                    "the FP32 model gives values that are not finite",
+                    where=model,
+                    remedy="Nothing can be compared with it. Look at the model and its inputs.",
+                )
+            arrays |= {f"input/{sample}/{name}": array for name, array in inputs.items()}
+            rows = [{key: row[key] for key in ("name", "dtype", "shape")} for row, _ in outputs]
+            arrays |= {f"output/{sample}/{n}": array for n, (_, array) in enumerate(outputs)}
+            described = {**meta, "outputs": rows, "versions": running.started["versions"]}
+    text = json.dumps(described, sort_keys=True).encode()
+    arrays["meta"] = np.frombuffer(text, np.uint8)
+    content = io.BytesIO()
+    np.savez(content, **cast(Any, arrays))
+    write_atomic(dest, content.getvalue())
+
+
+def compare(model: Path, path: Path, setup: Setup) -> list[dict[str, Any]]:
+    """Run a model on the inputs of golden data and compare its outputs with them.
+
+    Returns:
+        A row an output and sample, as measure.compare gives in `similarity_rows`.
+
+    Raises:
+        ModelOpsError: the file is not usable, or the model does not fit it.
+    """
+    import numpy as np
+
+    data = _read(path)
+    meta, rows = data.pop("meta"), []
+    with setup.work_folder() as work, Model(model, setup, work) as running:
+        for sample in range(meta["samples"]):
+            given, prefix = work / f"input-{sample}.npz", f"input/{sample}/"
+            inputs = {k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)}
+            np.savez(given, **inputs)
+            outputs = _ask(running, replace(setup, inputs=given), work, sample, meta["positions"])
+            found = {row["name"]: (row, values) for row, values in outputs}
+            for number, expected in enumerate(meta["outputs"]):
+                row, values = found.get(expected["name"], ({"shape": None}, np.empty(0)))
+                if row["shape"] != expected["shape"]:
+                    raise ModelOpsError(
+                        f"output {expected['name']!r} has the shape {row['shape']} instead of"
+                        f" {expected['shape']}",
+                        where=model,
+                        remedy="Compare a model with golden data of the model it was made from.",
+                    )
+                similarity = Similarity()
+                similarity.add(data[f"output/{sample}/{number}"], values)
+                rows.append({"output": expected["name"], "sample": sample, **similarity.figures()})
+    return rows
+
+
+def _ask(
+    running: Model, setup: Setup, work: Path, sample: int, positions: int
+) -> list[tuple[dict[str, Any], NDArray[Any]]]:
+    """Run once on given inputs; return each output's description and its chosen values."""
+    import numpy as np
+
+    running.setup = setup
+    take = {"count": positions, "seed": sample}
+    reply = running.run(sample, inspect=True, output=work, take=take)
+    return [
+        (row, np.fromfile(work / f"{number}.bin", row["dtype"]))
+        for number, row in enumerate(reply["outputs"])
+    ]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the arrays of a file, and `meta` as a dictionary. Reading checks the CRC of each.
+
+    Raises:
+        ModelOpsError: it is damaged, or no golden data.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            data: dict[str, Any] = {name: archive[name] for name in archive.files}
+        data["meta"] = json.loads(data["meta"].tobytes())
+        usable = data["meta"]["schema"] == SCHEMA
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        raise _unusable(path, str(error)) from None
+    if not usable:
+        raise _unusable(path, f"schema {SCHEMA} is expected")
+    return data
+
+
+def _unusable(path: Path, why: str) -> ModelOpsError:
+    return ModelOpsError(
+        f"not usable as golden data: {why}",
+        where=path,
+        remedy="Run quantize.yml again: it is made and brought again.",
+    )
