@@ -130,14 +130,18 @@ def validation_tests(
     found: Mapping[str, Any],
     config: Mapping[str, Any],
     manifest: Mapping[str, Any],
+    answered: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """The owner's five tests on a target: what was looked at, whether it is right, and the words.
+
+    A sixth is what the service itself answers, where a question is configured.
 
     Args:
         measured: the result of onnx_compare on the target.
         found: the result of model_release with state query and verify.
         config: the plan of the configuration; no edits left means that it names INT8.
         manifest: the manifest of the release.
+        answered: the result of service_answer, or nothing.
     """
     int8, release_id = measured["candidate"], manifest["release_id"]
     state = found["state"]
@@ -167,6 +171,10 @@ def validation_tests(
             f"P50 {int8['p50_s']:.3g} s{against}",
         ),
     ]
+    if answered:
+        cosine = f"cosine {answered.get('cosine', 0):.4g}"
+        said = answered.get("problem") if "compared" in answered else answered.get("msg")
+        tests.append(("answer", "compared" in answered, said or cosine))
     return [{"name": n, "ok": bool(ok), "text": f"{n}: {text}"} for n, ok, text in tests]
 
 

@@ -46,7 +46,7 @@ TOOLS = {
     "tc": "iproute2", "ssh": "openssh-client", "mkfs.ext4": "e2fsprogs", "nsenter": "util-linux",
 }  # fmt: skip
 PACKAGES = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-venv," \
-    "iproute2,procps,acl,ca-certificates"  # fmt: skip
+    "iproute2,procps,acl,ca-certificates,libfaketime"  # fmt: skip
 SITE = ("onnxruntime", "numpy", "flatbuffers", "protobuf", "packaging", "pyyaml")
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "e2scrub_all.timer",
@@ -157,6 +157,16 @@ class Bed:
             "tc", "-n", self.namespace, "qdisc", "replace", "dev", host, "root",
             "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms",
         )  # fmt: skip
+
+    def set_clock(self, host: str, days: int) -> None:
+        """Set every process that starts from now on so many days off, sshd's included; 0 mends it.
+
+        The hosts share this kernel's clock, so it is libfaketime that lies to them, not the kernel.
+        """
+        library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+        lie = f"echo {days:+d}d > /etc/faketimerc; echo {library} > /etc/ld.so.preload"
+        command = lie if days else "rm -f /etc/ld.so.preload"
+        self.ssh(host, f"sudo sh -c '{command}; systemctl restart ssh'")
 
     def wait(self, host: str) -> None:
         """Wait until a host can be logged in to."""

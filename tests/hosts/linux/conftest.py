@@ -21,6 +21,14 @@ def hosts() -> Iterator[Bed]:
         yield own
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from test_faults import INJECTED, PHASES
+
+    if INJECTED:
+        counts = ", ".join(f"{phase} {INJECTED[phase]}" for phase in PHASES)
+        terminalreporter.write_line(f"runs broken off, by phase: {counts}")
+
+
 @pytest.fixture(scope="session")
 def built(hosts) -> Fleet:
     """The fleet, with an INT8 pair on the builder."""

@@ -30,6 +30,11 @@ FAST: dict[str, Any] = {
     "sarai_service_min_healthy_s": 1,
     "sarai_service_start_s": 30,
     "quantize_progress_s": 0,
+    "sarai_service_question": {
+        "url": "http://127.0.0.1:8080/infer",
+        "body": {"seed": 1},
+        "field": "values",
+    },
 }
 
 
@@ -38,6 +43,7 @@ class Fleet:
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
+        self.project = ROOT
         self.builder = bed.state / "builder"
         self.builder.mkdir(exist_ok=True)
         make_sample(self.builder / f"{MODEL}.onnx", 8)
@@ -65,13 +71,13 @@ class Fleet:
         )
         environment = {
             **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_CONFIG": str(self.project / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.bed.state / "cp"),
             "LC_ALL": "C.UTF-8",
         }
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True,
+            command, cwd=self.project, env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 

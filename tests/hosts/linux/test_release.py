@@ -38,7 +38,9 @@ def test_out_again_and_back(fleet):
         own = fleet.bed.ssh(host, "systemctl show -p InvocationID sarai").stdout
         assert own == started[host]
     status = fleet.run("playbooks/status.yml")
-    assert status.stdout.count("INT8") == 3 and status.stdout.count("healthy") == 3
+    assert status.stdout.count("INT8") == 3 and status.stdout.count("  healthy  ") == 3, (
+        status.stdout
+    )
     begun = time.monotonic()
     back = fleet.run("rollback.yml")
     took = time.monotonic() - begun

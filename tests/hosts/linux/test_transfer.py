@@ -204,9 +204,19 @@ def test_the_whole_way_from_the_builder(fleet):
     """To three hosts; damaged on one of them on the way, and nobody is let in afterwards."""
     for host in HOSTS:
         fleet.bed.ssh(host, "rm -rf SARAi_v2/models/onnx/.incoming")
+    release = json.loads((fleet.builder / "manifest.json").read_text())["release_id"]
+    data = fleet.builder / "agi_audio_core_int8.onnx.data"
+    folder = f"/var/lib/sarai-upload/incoming/{release}"
+    size = data.stat().st_size
+    # Of the right size, so it is not sent again before its hash says what it is.
+    plant = f"sudo mkdir -p {folder} && sudo truncate -s {size} {folder}/{data.name}"
+    fleet.bed.ssh("h2", plant)
     done = fleet.run("quantize.yml", transfer_strategy="sftp", transfer_progress_s=0.1)
     assert done.returncode == 0, done.stdout
+    assert done.stdout.count("Throw away what arrived damaged") == 1
     assert {fleet.served(host) for host in HOSTS} == {"int8"}
+    for host in HOSTS:
+        assert f"[{host}] " in done.stdout and "sending to" in done.stdout
     for host in HOSTS:
         left = fleet.bed.ssh(host, "sudo find /var/lib/sarai-upload -type f -size +0").stdout
         assert left == ""
