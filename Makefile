@@ -5,7 +5,7 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-linux hosts-up hosts-down lint bench fuzz clean requirements
+.PHONY: help quantize rollback test test-linux hosts-up hosts-down lint bench bench-linux fuzz clean requirements
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -15,6 +15,7 @@ help:
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
 	@echo "make lint       run the linters"
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
+	@echo "make bench-linux measure a release on those hosts: transfer, downtime, rollback"
 	@echo "make fuzz       feed broken models to the quantizer for FUZZ_SECONDS (120)"
 	@echo "make clean      remove what the demo made, and the environment"
 
@@ -28,7 +29,7 @@ test: .venv/dev
 	$(BIN)/pytest
 
 test-linux: .venv/dev
-	$(BIN)/pytest -n 0 tests/hosts/linux
+	$(BIN)/pytest -n 3 tests/hosts/linux
 
 hosts-up: .venv/dev
 	$(BIN)/python tests/hosts/linux/bed.py up
@@ -45,6 +46,9 @@ lint: .venv/dev
 
 bench: .venv/dev
 	@status=0; for bench in quantizer forms real_models; do $(BIN)/python tests/bench/$$bench.py || status=1; done; exit $$status
+
+bench-linux: .venv/dev
+	$(BIN)/python tests/bench/release.py
 
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz/graph_reader.py

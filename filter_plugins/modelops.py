@@ -194,12 +194,13 @@ def release_report(
     """Gather the figures of a run, from the facts of its hosts.
 
     Returns:
-        `release`, `verdict`, `outcomes` (a host each) and `tables` (rows of text, by host).
+        `release`, `verdict`, `outcomes` (a host each), `tables` (rows of text, by host) and
+        `notes` (a text, by host).
     """
     targets = list(targets)
     known = (host.get("__transfer_manifest") for host in targets)
     manifest = builder.get("__quantize_manifest") or next(m for m in known if m)
-    tables, outcomes, figures = {}, {}, {}
+    tables, outcomes, figures, notes = {}, {}, {}, {}
     verdicts = []
     measured = [(builder, "__quantize_gate"), *((t, "__validate_measured") for t in targets)]
     for host, fact in measured:
@@ -211,6 +212,8 @@ def release_report(
             kept = ("judged", "reference", "candidate", "verdict")
             figures[name] = {k: comparison[k] for k in kept if k in comparison}
             tables[name] = report.rows(manifest, comparison, promises)
+            if freed := _memory_freed(host):
+                notes[name] = freed
             verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
     worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")
     return {
@@ -219,9 +222,22 @@ def release_report(
         "outcomes": outcomes,
         "figures": figures,
         "tables": tables,
+        "notes": notes,
         "kept_fp32": [n for n in manifest["nodes"] if n["form"] == "fp32"],
         "files": [*manifest["source"], *manifest["artifacts"]],
     }
+
+
+def _memory_freed(host: Mapping[str, Any]) -> str:
+    """Say what the service itself gave back, when this run moved it from FP32 to INT8."""
+    before = host.get("__sarai_service_look", {}).get("rss_bytes")
+    now = host.get("__sarai_service_health", {}).get("rss_bytes")
+    was_fp32 = host.get("__transfer_state", {}).get("state", {}).get("active") == "fp32"
+    if not (before and now and was_fp32):
+        return ""
+    return (
+        f"The service itself held {report.size(before)} on FP32 and holds {report.size(now)} now."
+    )
 
 
 def report_text(found: Mapping[str, Any]) -> str:
@@ -230,6 +246,7 @@ def report_text(found: Mapping[str, Any]) -> str:
     lines += [f"{host}: {outcome}" for host, outcome in found["outcomes"].items()]
     for host, rows in found["tables"].items():
         lines += ["", f"measured on {host}", report.text([tuple(row) for row in rows])]
+        lines += [found["notes"][host]] if host in found["notes"] else []
     return "\n".join(lines) + "\n"
 
 
@@ -239,6 +256,7 @@ def report_markdown(found: Mapping[str, Any]) -> str:
     parts += [f"- {host}: {outcome}" for host, outcome in found["outcomes"].items()]
     for host, rows in found["tables"].items():
         parts += [f"\n## Measured on {host}\n", report.markdown([tuple(row) for row in rows])]
+        parts += ["", found["notes"][host]] if host in found["notes"] else []
     parts += ["\n## Files\n", "| name | bytes | SHA-256 |", "| --- | --- | --- |"]
     parts += [f"| {f['name']} | {f['size']} | `{f['sha256']}` |" for f in found["files"]]
     parts += ["\n## Kept in FP32\n"]

@@ -22,6 +22,7 @@ def test_out_again_and_back(fleet):
     assert {fleet.served(host) for host in HOSTS} == {"fp32"}
     done = fleet.run("quantize.yml", transfer_strategy="adopt")
     assert done.returncode == 0, done.stdout
+    assert done.stdout.count("The service itself held ") == 3
     for host in HOSTS:
         assert (fleet.served(host), fleet.named(host)) == ("int8", "int8")
         assert fleet.state(host)["confirmed"] and fleet.state(host)["deadline"] is None

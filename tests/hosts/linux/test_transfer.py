@@ -35,11 +35,12 @@ except ModelOpsError as error:
 class Sender:
     """A builder's folder with a pair, and pushes of it to h1."""
 
-    def __init__(self, bed: Bed, folder: Path) -> None:
+    def __init__(self, bed: Bed, folder: Path, size: int = SIZE) -> None:
         self.bed, self.folder = bed, folder
         self.key = folder / "push.pub"
         rng = random.Random(1)
-        contents = {"m.onnx.data": rng.randbytes(SIZE), "m.onnx": rng.randbytes(3000)}
+        data = b"".join(rng.randbytes(1 << 20) for _ in range(size >> 20))
+        contents = {"m.onnx.data": data, "m.onnx": rng.randbytes(3000)}
         self.files = []
         for name, content in contents.items():
             (folder / name).write_bytes(content)
@@ -86,18 +87,22 @@ class Sender:
         return int(done.stdout or 0)
 
 
-@pytest.fixture
-def sender(hosts, tmp_path) -> Sender:
-    hosts.heal("h1")
-    if not hosts.alive("h1"):
-        hosts.boot("h1")
-    hosts.ssh(
+def make_account(bed: Bed) -> None:
+    bed.ssh(
         "h1",
         f"""
         sudo useradd --system --home-dir {HOME} --shell /usr/sbin/nologin {USER} 2>/dev/null
         sudo rm -rf {HOME} && sudo mkdir -p {HOME}/.ssh {FOLDER} && sudo chown {USER} {FOLDER}
     """,
     )
+
+
+@pytest.fixture
+def sender(hosts, tmp_path) -> Sender:
+    hosts.heal("h1")
+    if not hosts.alive("h1"):
+        hosts.boot("h1")
+    make_account(hosts)
     return Sender(hosts, tmp_path)
 
 
