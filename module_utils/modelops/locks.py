@@ -37,15 +37,28 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
             os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Tell whether somebody holds the lock file. Not for one that is about to be taken."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        _lock(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
             _lock(descriptor)
         except OSError:
-            holder = (
-                os.pread(descriptor, 500, 0).decode(errors="replace") if os.name != "nt" else ""
-            )
+            holder = os.read(descriptor, 500).decode(errors="replace")
             os.close(descriptor)
             raise ModelOpsError(
                 f"another run is at work here ({holder or 'it has not said who it is yet'})",
@@ -66,8 +79,10 @@ def _lock(descriptor: int) -> None:
 
         # Far behind the text, because a Windows lock also keeps others from reading.
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
     else:
         import fcntl
 
