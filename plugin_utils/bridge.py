@@ -16,7 +16,7 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ START_LIMIT_S = 60  # bridge_start_limit_s: until a job that was started has beg
 # A look at a job stays on the host for so long at most, below the read timeout of WinRM.
 LOOK_S = 10
 TAIL = 2000  # characters
+# The connection plugin passes on what these libraries raise.
+WIRE = ("requests", "urllib3", "winrm", "spnego", "ssl", "http")
 
 
 class Bridge(Background):
@@ -121,13 +123,34 @@ class Bridge(Background):
 
     def _exchange(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         command = self.command(call, task_vars)
+        with self._for_real():
+            raw = self._execute_module(**command, task_vars=task_vars)
+        return decode(raw, command["module_args"]["argv"][0])
+
+    def start(
+        self, call: Mapping[str, Any], limit_s: float, task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Make a call in the background; return the failed result, or Ansible's own of the job."""
+        command = self.command({"code": packed()[0], **call}, task_vars)
+        with self._for_real():
+            raw = self.start_job(limit_s, task_vars, **command)
+        return raw if "ansible_job_id" in raw else decode(raw, command["module_args"]["argv"][0])
+
+    @contextlib.contextmanager
+    def _for_real(self) -> Iterator[None]:
+        """Execute a module though the task is in check mode, and name a lost connection so."""
         # win_command has no check mode: it would skip the call. The module's own code has.
         check, self._task.check_mode = self._task.check_mode, False
         try:
-            raw = self._execute_module(**command, task_vars=task_vars)
+            yield
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in WIRE:
+                with contextlib.suppress(Exception):
+                    self._connection.reset()
+                raise AnsibleConnectionFailure(f"{type(error).__name__}: {error}") from error
+            raise
         finally:
             self._task.check_mode = check
-        return decode(raw, command["module_args"]["argv"][0])
 
     def command(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return what _execute_module needs to make a call."""
@@ -171,7 +194,10 @@ class WindowsJob:
     ) -> WindowsJob | dict[str, Any]:
         """Start the job, or find the one that does the very same already."""
         work = action._work(params)
-        same = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
+        what = {**params, "progress_s": None, "limit_s": None}
+        same = hashlib.sha256(
+            json.dumps({**work, "params": what}, sort_keys=True).encode()
+        ).hexdigest()
         found = action.ask({"do": "prepare", "module": action.module, "same": same}, task_vars)
         if "job" not in found:
             return found
@@ -182,21 +208,12 @@ class WindowsJob:
                 f" {found['since_s']:.0f} s"
             )
             return job
-        code, _ = packed()
-        call = {"do": "job", "code": code, "job": job.id, "limit_s": job.limit_s, **work}
-        check, action._task.check_mode = action._task.check_mode, False
-        try:
+        call = {"do": "job", "job": job.id, "limit_s": job.limit_s, **work}
+        # Without an answer it may have begun all the same: looking for it tells.
+        with contextlib.suppress(AnsibleConnectionFailure):
             # The job ends itself at its limit; Ansible's own watchdog only if that fails.
-            job.raw = action.start_job(
-                job.limit_s + START_LIMIT_S, task_vars, **action.command(call, task_vars)
-            )
-        except AnsibleConnectionFailure:
-            pass  # it may have begun all the same: looking for it tells
-        finally:
-            action._task.check_mode = check
-        if job.raw and "ansible_job_id" not in job.raw:
-            return decode(job.raw, "")
-        return job
+            job.raw = action.start(call, job.limit_s + job._start_s, task_vars)
+        return job.raw if job.raw.get("failed") else job
 
     @property
     def label(self) -> str:
@@ -237,10 +254,7 @@ class WindowsJob:
         call = {"do": "watch", "job": self.id, "wait_s": wait_s, "key": key}
         try:
             seen = self._action.ask(call, self._vars)
-        except Exception as error:
-            # The connection plugin passes on whatever its libraries raise.
-            with contextlib.suppress(Exception):
-                self._action._connection.reset()
+        except AnsibleError as error:
             raise AnsibleConnectionFailure(str(error)) from error
         if "state" not in seen:
             raise AnsibleConnectionFailure(str(seen.get("msg", seen)))
@@ -335,14 +349,15 @@ def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
 
 def explain(raw: Mapping[str, Any], python: str) -> str:
     """Say why a call of win_command brought no reply, and what to do."""
-    rc, said = raw.get("rc"), str(raw.get("msg") or "")
+    rc, said = raw.get("rc"), re.sub(r"^Failed to run: '.*': ", "", str(raw.get("msg") or ""))
+    refused = "Failed to run" in str(raw.get("msg"))
     tail = (str(raw.get("stderr") or "") or str(raw.get("stdout") or "")).strip()[-TAIL:]
-    if rc in (2, 3) and "Failed to run" in said:
+    if rc in (2, 3) and refused:
         return (
             f"there is no Python at {python} ({said}). Install it there, or correct"
             " ansible_python_interpreter of this host."
         )
-    if "Failed to run" in said:
+    if refused:
         return (
             f"{python} cannot be started ({said}). See that it is a program for this Windows"
             " (64-bit), and that this user may run it."

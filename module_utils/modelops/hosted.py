@@ -138,7 +138,7 @@ def _prepare(call: Mapping[str, Any], jobs: Path, codes: Path) -> Json:
         record = _read(folder / "job.json")
         if _is_alive(folder):
             needed.add(record.get("code", ""))
-            if record.get("same") == call["same"]:
+            if (record.get("same"), record.get("code")) == (call["same"], call["code"]):
                 same = {"job": folder.name, "since_s": time.time() - record["created"]}
         elif time.time() - record.get("created", 0) > KEPT_S:
             shutil.rmtree(folder, ignore_errors=True)
