@@ -250,7 +250,7 @@ class WindowsJob:
         Raises:
             AnsibleConnectionFailure: the host does not answer.
         """
-        wait_s = min(max(wait_s, 0.5), LOOK_S)
+        wait_s = min(max(wait_s, 0.2), LOOK_S)
         call = {"do": "watch", "job": self.id, "wait_s": wait_s, "key": key}
         try:
             seen = self._action.ask(call, self._vars)

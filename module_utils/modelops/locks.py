@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,13 +28,17 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
         os.write(descriptor, holder.encode())
         yield
     finally:
-        # Unlinked while held, so that nobody can lock a file that is about to lose its name;
-        # Windows refuses to unlink an open file, and _acquire copes with one left behind.
+        # Unlinked while held, so that nobody can lock a file that is about to lose its name.
+        # Windows refuses to unlink what is open: it goes there afterwards, unless somebody else
+        # has opened it by then.
         try:
             if sys.platform != "win32":
                 path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
+        if sys.platform == "win32":
+            with suppress(OSError):
+                path.unlink()
 
 
 def is_held(path: Path) -> bool:
