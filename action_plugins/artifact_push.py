@@ -49,14 +49,14 @@ class ActionModule(Bridge):
         if self._task.check_mode:
             return super().run_windows(params, task_vars)
         if params["state"] == "finished":
-            return WindowsJob(self, params, task_vars, params["job"]["id"], params["job"]).finish()
+            return WindowsJob(self, params, task_vars, params["job"]["id"]).finish()
         job = WindowsJob.begin(self, params, task_vars)
         if not isinstance(job, WindowsJob):
             return job
         key = job.await_key(KEY_LIMIT_S)
         if key is None:
             return job.finish()
-        return _begun(key, {"id": job.id, "results_file": job.raw.get("results_file")})
+        return _begun(key, {"id": job.id})
 
 
 def _begun(key: str, job: dict[str, Any]) -> dict[str, Any]:

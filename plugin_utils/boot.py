@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 import sys
+import time
 import traceback
 import zipfile
 import zlib
@@ -83,9 +84,15 @@ def install(package, sha256, folder):
     shutil.rmtree(part, ignore_errors=True)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         archive.extractall(part)
-    try:
-        os.rename(part, folder)
-    except OSError:
-        shutil.rmtree(part, ignore_errors=True)
-        if not os.path.isdir(folder):  # else another call was faster
-            raise
+    for left in range(50, -1, -1):
+        try:
+            os.rename(part, folder)
+            return
+        except OSError:
+            # Another call was faster, or an antivirus still looks at the new files.
+            if os.path.isdir(folder) or not left:
+                shutil.rmtree(part, ignore_errors=True)
+                if not os.path.isdir(folder):
+                    raise
+                return
+        time.sleep(0.1)

@@ -47,7 +47,7 @@ START_LIMIT_S = 60  # bridge_start_limit_s: until a job that was started has beg
 LOOK_S = 10
 TAIL = 2000  # characters
 # The connection plugin passes on what these libraries raise.
-WIRE = ("requests", "urllib3", "winrm", "spnego", "ssl", "http")
+WIRE = ("requests", "urllib3", "winrm", "spnego", "pypsrp", "ssl", "http")
 
 
 class Bridge(Background):
@@ -173,16 +173,15 @@ class WindowsJob:
     """A job of a Windows host, seen through the bridge."""
 
     def __init__(
-        self, action: Bridge, params: Mapping[str, Any], task_vars: dict[str, Any], job: str,
-        raw: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
-        self.id, self.raw = job, raw or {}
+        self, action: Bridge, params: Mapping[str, Any], task_vars: dict[str, Any], job: str
+    ) -> None:
+        self.id = job
+        self.raw: dict[str, Any] = {}  # what Ansible said of its start
         self._action, self._params, self._vars = action, params, task_vars
         self._begun = time.monotonic()
         self._result: dict[str, Any] = {}
         self.public_key = ""
-        patience = action.limit("background_patience_s", PATIENCE_S, task_vars)
-        self._patience_s = patience
+        self._patience_s = action.limit("background_patience_s", PATIENCE_S, task_vars)
         self._start_s = action.limit("bridge_start_limit_s", START_LIMIT_S, task_vars)
         self.limit_s = params.get("limit_s") or action.limit(
             "bridge_job_limit_s", JOB_LIMIT_S, task_vars
@@ -229,9 +228,7 @@ class WindowsJob:
         if problem:
             return _failed(problem)
         with contextlib.suppress(Exception):  # what stays is cleared up by the next job
-            results_file = self.raw.get("results_file")
-            call = {"do": "forget", "job": self.id, "results_file": results_file}
-            self._action.ask(call, self._vars)
+            self._action.ask({"do": "forget", "job": self.id}, self._vars)
         return self._result
 
     def await_key(self, limit_s: float) -> str | None:
@@ -251,7 +248,13 @@ class WindowsJob:
             AnsibleConnectionFailure: the host does not answer.
         """
         wait_s = min(max(wait_s, 0.2), LOOK_S)
-        call = {"do": "watch", "job": self.id, "wait_s": wait_s, "key": key}
+        call = {
+            "do": "watch",
+            "job": self.id,
+            "wait_s": wait_s,
+            "key": key,
+            "results_file": self.raw.get("results_file"),
+        }
         try:
             seen = self._action.ask(call, self._vars)
         except AnsibleError as error:

@@ -1,8 +1,9 @@
 """The host's side of the bridge: runs a module where there is no Ansible, at once or as a job.
 
-A job is a folder `jobs/ID` with `job.json` (what it is), `lock` (held by its process while that
-lives), `progress.json`, `public_key` and in the end `result.json`. It belongs to nobody's
-connection: whoever asks later, also after a lost controller, finds it there.
+A job is a folder `jobs/ID` with `job.json` (what it is), `started.json` (its process), `lock` (held
+by that while it lives), `progress.json`, `public_key`, `ansible.json` (where Ansible keeps its own
+file of it) and in the end `result.json`. It belongs to nobody's connection: whoever asks later,
+also after a lost controller, finds it there.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def serve(call: Mapping[str, Any], base: str, say: Say) -> Json:
         "prepare": lambda: _prepare(call, jobs, Path(base, "code")),
         "job": lambda: _job(call, jobs / call["job"]),
         "watch": lambda: _watch(call, jobs / call["job"]),
-        "forget": lambda: _forget(call, jobs / call["job"]),
+        "forget": lambda: _forget(jobs / call["job"]),
     }
     return does[call["do"]]()
 
@@ -141,7 +142,7 @@ def _prepare(call: Mapping[str, Any], jobs: Path, codes: Path) -> Json:
             if (record.get("same"), record.get("code")) == (call["same"], call["code"]):
                 same = {"job": folder.name, "since_s": time.time() - record["created"]}
         elif time.time() - record.get("created", 0) > KEPT_S:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     for folder in codes.iterdir():
         # Not one that another call is putting there, or has just put there and begins to use.
         if folder.name not in needed and time.time() - folder.stat().st_ctime > KEPT_S:
@@ -172,6 +173,8 @@ def _job(call: Mapping[str, Any], folder: Path) -> Json:
 
 def _watch(call: Mapping[str, Any], folder: Path) -> Json:
     """Tell how a job is, as soon as there is something to tell, at the latest after `wait_s`."""
+    if call.get("results_file") and folder.is_dir():
+        _write(folder / "ansible.json", {"results_file": call["results_file"]})
     deadline = time.monotonic() + call["wait_s"]
     while True:
         seen = look(folder)
@@ -210,18 +213,23 @@ def _is_alive(folder: Path) -> bool:
     return (folder / "started.json").exists() and locks.is_held(folder / "lock")
 
 
-def _forget(call: Mapping[str, Any], folder: Path) -> Json:
-    """Remove what a job that has ended left, Ansible's own file of it included."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if not call.get("results_file"):
-        return {}
-    file = Path(call["results_file"])
+def _forget(folder: Path) -> Json:
+    """Remove a job that has ended, when its process and Ansible's own file of it have too."""
+    file = _read(folder / "ansible.json").get("results_file")
     deadline = time.monotonic() + SETTLE_S
-    while time.monotonic() < deadline and not _read(file).get("finished"):
+    while file and time.monotonic() < deadline and not _read(Path(file)).get("finished"):
         time.sleep(LOOK_EVERY_S)
-    with contextlib.suppress(OSError):
-        file.unlink(missing_ok=True)
+    _remove(folder)
     return {}
+
+
+def _remove(folder: Path) -> None:
+    """Remove a job's folder, and Ansible's own file of it, which holds its arguments."""
+    file = _read(folder / "ansible.json").get("results_file")
+    if file:
+        with contextlib.suppress(OSError):
+            Path(file).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(path: Path) -> Json:

@@ -262,7 +262,8 @@ def test_a_job_is_watched_to_its_end_and_forgotten(host, tmp_path):
     process.communicate(timeout=60)
     ansible = tmp_path / "j1.2"
     ansible.write_text('{"finished": true}', encoding="utf-8-sig")  # as Windows writes it
-    host.call(do="forget", job=job, results_file=str(ansible))
+    host.call(do="watch", job=job, wait_s=0, results_file=str(ansible))
+    host.call(do="forget", job=job)
     assert not (host.base / "jobs" / job).exists() and not ansible.exists()
 
 
