@@ -48,9 +48,10 @@ def answer(call, say):
         return {"failed": True, "msg": problem}
     base = os.path.join(local_folder(), "modelops")
     code = os.path.join(base, "code", call["code"])
-    if not os.path.isdir(code):
+    if size(code) != call["size"]:
         if "package" not in call:
             return {"need": "code"}
+        shutil.rmtree(code, ignore_errors=True)  # what an antivirus left of it
         install(call["package"], call["code"], code)
     sys.path.insert(0, os.path.join(code, "module_utils"))
     from modelops import hosted
@@ -72,6 +73,18 @@ def unfit():
 def local_folder():
     """Return the folder of this user's own data on this machine."""
     return os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
+
+
+def size(code):
+    """Return how many bytes of code lie there."""
+    folders = [os.path.join(code, "library"), os.path.join(code, "module_utils", "modelops")]
+    return sum(
+        entry.stat().st_size
+        for folder in folders
+        if os.path.isdir(folder)
+        for entry in os.scandir(folder)
+        if entry.name.endswith(".py")
+    )
 
 
 def install(package, sha256, folder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -91,7 +92,8 @@ class Bridge(Background):
         """Run the module on a Windows host."""
         if not self.background:
             limit_s = self.limit("bridge_call_limit_s", CALL_LIMIT_S, task_vars)
-            call = {"do": "call", "limit_s": limit_s, **self._work(params)}
+            limit = {"limit_s": limit_s, "limit_is": "bridge_call_limit_s"}
+            call = {"do": "call", **limit, **self._work(params)}
             return self.ask(call, task_vars, "result")
         job = WindowsJob.begin(self, params, task_vars)
         return job.finish() if isinstance(job, WindowsJob) else job
@@ -112,11 +114,9 @@ class Bridge(Background):
         Returns:
             The reply, or its `part`; a failed result when there is none.
         """
-        code, package = packed()
-        call = {"code": code, **call}
         reply = self._exchange(call, task_vars)
         if reply.get("need") == "code":
-            reply = self._exchange({**call, "package": package}, task_vars)
+            reply = self._exchange({**call, "package": packed()[1]}, task_vars)
         if part and part in reply:
             return dict(reply[part]) | {k: v for k, v in reply.items() if k.startswith("module_")}
         return reply
@@ -131,7 +131,7 @@ class Bridge(Background):
         self, call: Mapping[str, Any], limit_s: float, task_vars: dict[str, Any]
     ) -> dict[str, Any]:
         """Make a call in the background; return the failed result, or Ansible's own of the job."""
-        command = self.command({"code": packed()[0], **call}, task_vars)
+        command = self.command(call, task_vars)
         with self._for_real():
             raw = self.start_job(limit_s, task_vars, **command)
         return raw if "ansible_job_id" in raw else decode(raw, command["module_args"]["argv"][0])
@@ -155,7 +155,9 @@ class Bridge(Background):
     def command(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return what _execute_module needs to make a call."""
         argv = [self._python(task_vars), "-I", "-X", "utf8", "-c", START]
-        text = json.dumps({"boot": Path(boot.__file__).read_text(encoding="utf-8"), **call})
+        text = json.dumps(
+            {"boot": Path(boot.__file__).read_text(encoding="utf-8"), **packed()[0], **call}
+        )
         return {
             "module_name": "ansible.windows.win_command",
             "module_args": {"argv": argv, "stdin": text},
@@ -207,7 +209,8 @@ class WindowsJob:
                 f" {found['since_s']:.0f} s"
             )
             return job
-        call = {"do": "job", "job": job.id, "limit_s": job.limit_s, **work}
+        name = "limit_s" if params.get("limit_s") else "bridge_job_limit_s"
+        call = {"do": "job", "job": job.id, "limit_s": job.limit_s, "limit_is": name, **work}
         # Without an answer it may have begun all the same: looking for it tells.
         with contextlib.suppress(AnsibleConnectionFailure):
             # The job ends itself at its limit; Ansible's own watchdog only if that fails.
@@ -322,17 +325,21 @@ def require_python(python: str) -> str:
     return python.replace("/", "\\")
 
 
-def packed() -> tuple[str, str]:
-    """Return the SHA-256 of the project's code, and the code as it travels."""
-    content = io.BytesIO()
+@functools.cache
+def packed() -> tuple[dict[str, Any], str]:
+    """Return SHA-256 (`code`) and `size` of the project's code, and the code as it travels."""
+    content, size = io.BytesIO(), 0
     with zipfile.ZipFile(content, "w") as archive:
         for file in sorted([*ROOT.glob("library/*.py"), *ROOT.glob("module_utils/modelops/*.py")]):
             # The same bytes give the same archive, whenever and wherever it is made.
             entry = zipfile.ZipInfo(file.relative_to(ROOT).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.create_system = 0
-            archive.writestr(entry, file.read_bytes())
+            source = file.read_bytes()
+            archive.writestr(entry, source)
+            size += len(source)
     code = content.getvalue()
-    return hashlib.sha256(code).hexdigest(), base64.b64encode(zlib.compress(code)).decode()
+    known = {"code": hashlib.sha256(code).hexdigest(), "size": size}
+    return known, base64.b64encode(zlib.compress(code)).decode()
 
 
 def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:

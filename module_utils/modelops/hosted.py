@@ -65,7 +65,7 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
         given: paths for options of these names that are not set.
     """
     windows.own_children()
-    with _limit(call["limit_s"], conclude):
+    with _limit(call["limit_s"], call["limit_is"], conclude):
         try:
             module = standalone.load(call["module"])
             spec = module.ARGUMENT_SPEC
@@ -87,11 +87,11 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
 
 
 @contextlib.contextmanager
-def _limit(limit_s: float, conclude: Say) -> Iterator[None]:
+def _limit(limit_s: float, name: str, conclude: Say) -> Iterator[None]:
     """End this process, and its children with it, when something takes too long."""
 
     def end() -> None:
-        text = f"it took longer than {limit_s:g} s (limit_s) and was ended. Raise the limit."
+        text = f"it took longer than {name}, {limit_s:g} s, and was ended. Raise {name}."
         try:
             conclude({"failed": True, "msg": text})
         finally:

@@ -34,7 +34,7 @@ class Host:
         self.base = folder / "modelops"
 
     def start(self, **call: object) -> subprocess.Popen[str]:
-        call = {"boot": Path(boot.__file__).read_text(), "code": bridge.packed()[0], **call}
+        call = {"boot": Path(boot.__file__).read_text(), **bridge.packed()[0], **call}
         process = subprocess.Popen(
             [sys.executable, "-I", "-X", "utf8", "-c", bridge.START],
             stdin=subprocess.PIPE,
@@ -62,7 +62,7 @@ class Host:
     ) -> subprocess.Popen[str]:
         params = bridge.validate("sample_model", {"path": str(path), "megabytes": megabytes})
         work = {"module": "sample_model", "params": params, "check": False}
-        return self.start(do="job", job=job, limit_s=limit_s, **work)
+        return self.start(do="job", job=job, limit_s=limit_s, limit_is="limit_s", **work)
 
     def look(self, job: object, wait_s: float = 0) -> dict[str, object]:
         return self.call(do="watch", job=job, wait_s=wait_s)
@@ -168,18 +168,18 @@ def test_a_full_path_may_have_either_slash():
 
 
 def test_the_code_is_the_same_bytes_whenever_it_is_packed(tmp_path, monkeypatch):
-    sha256, package = bridge.packed()
+    code, package = bridge.packed()
     content = zlib.decompress(base64.b64decode(package))
-    assert hashlib.sha256(content).hexdigest() == sha256
+    assert hashlib.sha256(content).hexdigest() == code["code"]
     for file in [*ROOT.glob("library/*.py"), *ROOT.glob("module_utils/modelops/*.py")]:
         copy = tmp_path / file.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())
         os.utime(copy, (1e9, 1e9))
     monkeypatch.setattr(bridge, "ROOT", tmp_path)
-    assert bridge.packed() == (sha256, package)
+    assert bridge.packed.__wrapped__() == (code, package)
     (tmp_path / "library" / "host_check.py").write_text("")
-    assert bridge.packed()[0] != sha256
+    assert bridge.packed.__wrapped__()[0]["code"] != code["code"]
 
 
 def test_the_code_is_asked_for_once_and_kept(tmp_path):
@@ -187,8 +187,16 @@ def test_the_code_is_asked_for_once_and_kept(tmp_path):
     assert host.prepare() == {"need": "code"}
     code, package = bridge.packed()
     assert "job" in host.call(do="prepare", module="x", same="x", package=package)
-    assert [path.name for path in (host.base / "code").iterdir()] == [code]
+    assert [path.name for path in (host.base / "code").iterdir()] == [code["code"]]
     assert "job" in host.prepare()
+
+
+def test_code_that_was_damaged_is_brought_again(host):
+    package = bridge.packed()[1]
+    next(host.base.glob("code/*/library/host_check.py")).unlink()
+    assert host.prepare() == {"need": "code"}
+    assert "job" in host.call(do="prepare", module="x", same="x", package=package)
+    assert next(host.base.glob("code/*/library/host_check.py")).exists()
 
 
 def test_code_that_is_not_what_its_name_says_is_refused(tmp_path):
@@ -215,7 +223,13 @@ def test_old_code_and_old_jobs_are_cleared_up(host):
 
 def run(host: Host, module: str, check: bool = False, limit_s: float = 60, **args: object):
     params = bridge.validate(module, args)
-    work = {"module": module, "params": params, "check": check, "limit_s": limit_s}
+    work = {
+        "module": module,
+        "params": params,
+        "check": check,
+        "limit_s": limit_s,
+        "limit_is": "limit_s",
+    }
     return host.call(do="call", **work)
 
 
@@ -238,7 +252,7 @@ def test_a_failure_has_the_modules_own_words(host):
 
 def test_a_fault_of_ours_comes_with_its_traceback(host, tmp_path):
     broken = {"module": "sample_model", "params": {"path": str(tmp_path)}, "check": False}
-    result = host.call(do="call", limit_s=9, **broken)["result"]
+    result = host.call(do="call", limit_s=9, limit_is="limit_s", **broken)["result"]
     assert result["failed"] and result["msg"] == "KeyError: 'megabytes'"
     assert "Traceback" in result["exception"]
 
@@ -247,7 +261,7 @@ def test_a_call_that_takes_too_long_is_ended(host, tmp_path):
     result = run(host, "sample_model", limit_s=0.2, path=str(tmp_path / "m.onnx"), megabytes=3000)[
         "result"
     ]
-    assert result["failed"] and "longer than 0.2 s" in result["msg"]
+    assert result["failed"] and "longer than limit_s, 0.2 s" in result["msg"]
 
 
 # ------------------------------------------------------------------ a job
@@ -285,7 +299,7 @@ def test_a_job_ends_itself_at_its_limit(host, tmp_path):
     job = host.prepare()["job"]
     process = host.sample(job, tmp_path / "m.onnx", megabytes=3000, limit_s=0.5)
     seen = host.look(job, wait_s=30)
-    assert seen["state"] == "ended" and "longer than 0.5 s" in seen["result"]["msg"]
+    assert seen["state"] == "ended" and "longer than limit_s, 0.5 s" in seen["result"]["msg"]
     process.communicate(timeout=30)
     assert process.returncode == 1
 

@@ -297,7 +297,7 @@ def test_progress_is_shown_as_on_linux(windows, place, jobs):
 
 def test_a_job_ends_at_its_limit_and_leaves_no_half_pair(windows, large):
     outcome = run(windows, quantize(large, limit_s=1))
-    assert outcome.rc == 2 and "longer than 1 s (limit_s)" in outcome.result["msg"]
+    assert outcome.rc == 2 and "longer than limit_s, 1 s" in outcome.result["msg"]
     assert not {"m8.onnx", "m8.onnx.data"} & names(large.folder)
     again = run(windows, quantize(large))
     assert again.rc == 0 and again.result["changed"], again.output
