@@ -154,7 +154,7 @@ class Bridge(Background):
 
     def command(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return what _execute_module needs to make a call."""
-        argv = [self._python(task_vars), "-I", "-X", "utf8", "-c", START]
+        argv = [self.python(task_vars), "-I", "-X", "utf8", "-c", START]
         text = json.dumps(
             {"boot": Path(boot.__file__).read_text(encoding="utf-8"), **packed()[0], **call}
         )
@@ -163,7 +163,8 @@ class Bridge(Background):
             "module_args": {"argv": argv, "stdin": text},
         }
 
-    def _python(self, task_vars: dict[str, Any]) -> str:
+    def python(self, task_vars: dict[str, Any]) -> str:
+        """Return the host's Python."""
         known = task_vars
         if self._task.delegate_to:
             known = task_vars["ansible_delegated_vars"][self._task.delegate_to]
@@ -177,6 +178,7 @@ class WindowsJob:
     def __init__(
         self, action: Bridge, params: Mapping[str, Any], task_vars: dict[str, Any], job: str
     ) -> None:
+        action.python(task_vars)  # one that is not set is not a lost connection
         self.id = job
         self.raw: dict[str, Any] = {}  # what Ansible said of its start
         self._action, self._params, self._vars = action, params, task_vars
@@ -269,6 +271,8 @@ class WindowsJob:
         return Seen(seen["state"] == "ended", self._gone(seen), seen["figures"])
 
     def _gone(self, seen: Mapping[str, Any]) -> str:
+        if seen.get("said"):
+            return explain(seen["said"], self._action.python(self._vars))
         if seen["state"] == "gone":
             return (
                 f"the run on the host is gone (process {seen['pid']}): Windows was restarted, or"

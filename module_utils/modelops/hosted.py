@@ -178,6 +178,10 @@ def _watch(call: Mapping[str, Any], folder: Path) -> Json:
     deadline = time.monotonic() + call["wait_s"]
     while True:
         seen = look(folder)
+        if seen["state"] == "waiting" and call.get("results_file"):
+            file = _read(Path(call["results_file"]))
+            if file.get("finished"):  # its Python ended before it came to the job
+                seen |= {"state": "gone", "said": file}
         told = seen["state"] in ("ended", "gone") or (call.get("key") and seen["public_key"])
         if told or time.monotonic() >= deadline:
             return seen

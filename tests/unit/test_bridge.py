@@ -281,6 +281,15 @@ def test_a_job_is_watched_to_its_end_and_forgotten(host, tmp_path):
     assert not (host.base / "jobs" / job).exists() and not ansible.exists()
 
 
+def test_a_job_whose_python_fails_says_why(host, tmp_path):
+    job = host.prepare()["job"]
+    ansible = tmp_path / "j1.2"
+    ansible.write_text('{"finished": true, "rc": 106, "stderr": "failed to locate pyvenv.cfg"}')
+    seen = host.call(do="watch", job=job, wait_s=9, results_file=str(ansible))
+    assert seen["state"] == "gone"
+    assert "the environment of py is broken" in bridge.explain(seen["said"], "py")
+
+
 def test_the_same_work_is_found_at_work_and_other_work_is_not(host, tmp_path):
     job = host.prepare()["job"]
     process = host.sample(job, tmp_path / "m.onnx", megabytes=1500)
