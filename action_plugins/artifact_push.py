@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plugin_utils.background import PATIENCE_S, PosixJob
 from plugin_utils.bridge import Bridge, WindowsJob
 
-KEY_LIMIT_S = 60
+KEY_LIMIT_S = 60  # background_key_limit_s: until the push has made its key
 
 
 class ActionModule(Bridge):
@@ -39,10 +39,11 @@ class ActionModule(Bridge):
         if "ansible_job_id" not in started:
             return started
         job = PosixJob(self, started, args["progress_file"], patience_s)
-        key = job.await_key(args["public_key_file"], KEY_LIMIT_S)
+        limit_s = self.limit("background_key_limit_s", KEY_LIMIT_S, task_vars)
+        key = job.await_key(args["public_key_file"], limit_s)
         if key is None:
             return job.result(task_vars)
-        return _begun(key, {**started, "progress_file": args["progress_file"]})
+        return _begun(key, limit_s, {**started, "progress_file": args["progress_file"]})
 
     def run_windows(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run one of the two steps on a Windows builder."""
@@ -53,13 +54,14 @@ class ActionModule(Bridge):
         job = WindowsJob.begin(self, params, task_vars)
         if not isinstance(job, WindowsJob):
             return job
-        key = job.await_key(KEY_LIMIT_S)
+        limit_s = self.limit("background_key_limit_s", KEY_LIMIT_S, task_vars)
+        key = job.await_key(limit_s)
         if key is None:
             return job.finish()
-        return _begun(key, {"id": job.id})
+        return _begun(key, limit_s, {"id": job.id})
 
 
-def _begun(key: str, job: dict[str, Any]) -> dict[str, Any]:
+def _begun(key: str, limit_s: float, job: dict[str, Any]) -> dict[str, Any]:
     if not key.startswith("ssh-"):
-        return {"failed": True, "msg": f"the push made no key within {KEY_LIMIT_S} s"}
+        return {"failed": True, "msg": f"the push made no key within {limit_s:g} s"}
     return {"changed": True, "public_key": key.strip(), "job": job}

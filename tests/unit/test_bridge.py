@@ -15,11 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.testing import patch_module_args
 from modelops import hosted, standalone
 
-from plugin_utils import boot, bridge
+from plugin_utils import background, boot, bridge
+from plugin_utils.background import Seen
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.stem for path in ROOT.glob("library/*.py"))
@@ -318,6 +319,39 @@ def wait_for(done) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+FIGURES = {"phase": "sending", "done": 1, "total": 2, "rate": None, "left_s": None,
+           "elapsed_s": 1, "peak_rss_bytes": None}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sights", "words", "lines"),
+    [
+        ([Seen(figures=FIGURES), Seen(figures=FIGURES), Seen(ended=True)], "", 2),
+        ([Seen(), AnsibleConnectionFailure("cut"), Seen(ended=True)], "", 0),
+        ([Seen(gone="it is gone")], "it is gone", 0),
+        ([AnsibleConnectionFailure("cut")] * 99, "not answered for 2 s while it is at work", 0),
+        ([Seen()] * 99, "did not end within limit_s, 1 s", 0),
+    ],
+)
+def test_a_job_is_watched_with_patience(sights, words, lines, monkeypatch, capsys):
+    clock, sights = [0.0], iter(sights)
+    seconds = SimpleNamespace(
+        monotonic=lambda: clock[0], sleep=lambda s: clock.__setitem__(0, clock[0] + s)
+    )
+    monkeypatch.setattr(background, "time", seconds)
+
+    def look(wait_s: float) -> Seen:
+        seconds.sleep(max(wait_s, 0.1))
+        sight = next(sights)
+        if isinstance(sight, Exception):
+            raise sight
+        return sight
+
+    said = background.Background.watch(None, "here", look, 1, 1 if not lines else 9, 2)
+    assert words in said and bool(words) == bool(said)
+    assert capsys.readouterr().out.count("  here: sending: 1 B of 2 B (50 %)") == lines
 
 
 # ------------------------------------------------------------------ what comes back
