@@ -4,53 +4,64 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from plugin_utils.background import POLL_S, Background, has_ended
+from plugin_utils.background import PATIENCE_S, PosixJob
+from plugin_utils.bridge import Bridge, WindowsJob
 
-KEY_LIMIT_S = 60
+KEY_LIMIT_S = 60  # background_key_limit_s: until the push has made its key
 
 
-class ActionModule(Background):
+class ActionModule(Bridge):
     """The module artifact_push: state started returns its public key, finished its result."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Run one of the two steps; see the module's documentation."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+    def run_posix(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Run one of the two steps on a Linux builder."""
         args = dict(self._task.args)
         if self._task.check_mode or args.get("state") not in ("started", "finished"):
-            return result | self._execute_module(task_vars=task_vars)
+            return super().run_posix(task_vars)
+        limit_s = int(args.get("limit_s", 14400))
+        patience_s = self.limit("background_patience_s", PATIENCE_S, task_vars)
         if args["state"] == "finished":
-            return result | self._finish(args, task_vars)
+            job = PosixJob(self, args["job"], args["job"]["progress_file"], patience_s)
+            label = f"[{(task_vars or {}).get('inventory_hostname', '')}]"
+            every_s = float(args.get("progress_s", 5))
+            problem = self.watch(label, job.look, every_s, limit_s, patience_s)
+            return {"failed": True, "msg": problem} if problem else job.result(task_vars)
         # The builder pushes to several targets at once: files of each one's own.
         place = f"{args.get('src')}/.push-{args.get('host')}-{args.get('port', 22)}"
         args |= {"public_key_file": f"{place}.pub", "progress_file": f"{place}.progress"}
-        self._shell(f"rm -f {shlex.quote(args['public_key_file'])}")
-        job = self._start(args, int(args.get("limit_s", 14400)), task_vars)
-        if "ansible_job_id" not in job:
-            return result | job
-        look = f"cat {shlex.quote(job['results_file'])}; echo; cat {place}.pub 2>/dev/null"
-        deadline = time.monotonic() + KEY_LIMIT_S
-        while time.monotonic() < deadline:
-            ended, key = (self._shell(look) + "\n\n").split("\n")[:2]
-            if key.startswith("ssh-"):
-                job["progress_file"] = args["progress_file"]
-                return result | {"changed": True, "public_key": key.strip(), "job": job}
-            if has_ended(ended):
-                return result | self._fetch(job, task_vars)
-            time.sleep(POLL_S)
-        return result | {"failed": True, "msg": f"the push made no key within {KEY_LIMIT_S} s"}
+        self._low_level_execute_command(f"rm -f {shlex.quote(args['public_key_file'])}")
+        started = self.start_job(limit_s, task_vars, module_args=args)
+        if "ansible_job_id" not in started:
+            return started
+        job = PosixJob(self, started, args["progress_file"], patience_s)
+        limit_s = self.limit("background_key_limit_s", KEY_LIMIT_S, task_vars)
+        key = job.await_key(args["public_key_file"], limit_s)
+        if key is None:
+            return job.result(task_vars)
+        return _begun(key, limit_s, {**started, "progress_file": args["progress_file"]})
 
-    def _finish(self, args: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        job = args["job"]
-        label = f"[{(task_vars or {}).get('inventory_hostname', '')}]"
-        every_s, limit_s = float(args.get("progress_s", 5)), int(args.get("limit_s", 14400))
-        files = job["results_file"], job["progress_file"]
-        problem = self._watch(label, *files, every_s, limit_s)
-        return {"failed": True, "msg": problem} if problem else self._fetch(job, task_vars)
+    def run_windows(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run one of the two steps on a Windows builder."""
+        if self._task.check_mode:
+            return super().run_windows(params, task_vars)
+        if params["state"] == "finished":
+            return WindowsJob(self, params, task_vars, params["job"]["id"]).finish()
+        job = WindowsJob.begin(self, params, task_vars)
+        if not isinstance(job, WindowsJob):
+            return job
+        limit_s = self.limit("background_key_limit_s", KEY_LIMIT_S, task_vars)
+        key = job.await_key(limit_s)
+        if key is None:
+            return job.finish()
+        return _begun(key, limit_s, {"id": job.id})
+
+
+def _begun(key: str, limit_s: float, job: dict[str, Any]) -> dict[str, Any]:
+    if not key.startswith("ssh-"):
+        return {"failed": True, "msg": f"the push made no key within {limit_s:g} s"}
+    return {"changed": True, "public_key": key.strip(), "job": job}

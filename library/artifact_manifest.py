@@ -84,6 +84,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
     "manifest": {"type": "dict"},
 }
+REQUIRED_IF = [("state", "present", ["manifest"])]
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -147,9 +148,7 @@ def main() -> None:
 
     conclude(
         AnsibleModule(
-            argument_spec=ARGUMENT_SPEC,
-            supports_check_mode=True,
-            required_if=[("state", "present", ["manifest"])],
+            argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
         ),
         run,
     )

@@ -152,6 +152,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "progress_file": {"type": "path"},
 }
 NEEDED = ["src", "manifest", "host", "user", "host_key", "folder"]
+REQUIRED_IF = [("state", "started", NEEDED), ("state", "finished", ["job"])]
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -190,9 +191,7 @@ def main() -> None:
 
     conclude(
         AnsibleModule(
-            argument_spec=ARGUMENT_SPEC,
-            supports_check_mode=True,
-            required_if=[("state", "started", NEEDED), ("state", "finished", ["job"])],
+            argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
         ),
         run,
     )

@@ -310,6 +310,10 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         OSError: the record cannot be read or written.
     """
     gates.judge(params["gates"], {})  # a malformed gate is refused before anything is measured
+    if not params["reference"] and not params["golden"]:
+        raise ModelOpsError(
+            "there is nothing to compare with", remedy="Give `reference`, `golden` or both."
+        )
     setup = Setup.from_params(params)
     record = gates.Record(Path(params["record"])) if params["record"] else None
     if record and not params["key"]:
@@ -408,14 +412,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(
-        AnsibleModule(
-            argument_spec=ARGUMENT_SPEC,
-            supports_check_mode=True,
-            required_one_of=[("reference", "golden")],
-        ),
-        run,
-    )
+    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

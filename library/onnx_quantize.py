@@ -216,7 +216,7 @@ elapsed_s:
   type: float
 peak_rss_bytes:
   description: The largest resident memory of the module's process.
-  returned: success, on Linux
+  returned: success
   type: int
 """
 

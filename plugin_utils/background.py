@@ -1,4 +1,4 @@
-"""What action plugins share that run a module in a host's background and watch it."""
+"""What every action plugin shares that runs a module in a host's background and watches it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
+from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
 
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
@@ -21,92 +23,146 @@ from modelops import progress
 display = Display()
 
 POLL_S = 0.3
-# A link that breaks comes back or not: so long it is waited for.
+# A link that breaks comes back or not, a host that restarts too: so long it is waited for, unless
+# the variable `background_patience_s` says otherwise.
 PATIENCE_S = 120
 # What async_status adds to the module's own result.
 ASYNC_KEYS = ("ansible_job_id", "results_file", "started", "finished", "stdout", "stderr")
 
 
-class Background(ActionBase):
-    """An action that starts its module in the background, shows its progress, gets its result.
+@dataclass(frozen=True)
+class Seen:
+    """What one look at a job told: it has ended; it is gone, and why; or how far it is."""
+
+    ended: bool = False
+    gone: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Looks at a job, and may take as many seconds for it as are given.
+Look = Callable[[float], Seen]
+
+
+class Background(NormalAction):
+    """An action that can start its module in the background, and show its progress.
 
     A playbook that is stopped does not stop the module: it ends by itself, and the next run finds
     what it made.
     """
 
-    _supports_check_mode = True
-    _pid = 0  # of the module's process on the host, once it is known
+    def limit(self, name: str, default: float, task_vars: Mapping[str, Any] | None) -> float:
+        """Return a limit in seconds: the variable of that name, or the default."""
+        return float(self._templar.template((task_vars or {}).get(name, default)))
 
-    def _start(
-        self, args: dict[str, Any], limit_s: int, task_vars: dict[str, Any] | None
+    def start_job(
+        self, limit_s: float, task_vars: dict[str, Any] | None, **module: Any
     ) -> dict[str, Any]:
+        """Start a module in the host's background."""
         # Only for this call: with async on, the executor would poll the result of run() itself.
-        self._task.async_val = limit_s
+        self._task.async_val = int(limit_s)
         try:
             job: dict[str, Any] = self._execute_module(
-                module_args=args, task_vars=task_vars, wrap_async=True
+                task_vars=task_vars, wrap_async=True, **module
             )
         finally:
             self._task.async_val = 0
         return job
 
-    def _watch(
-        self, label: str, results: str, progress_file: str, every_s: float, limit_s: int
+    def watch(
+        self, label: str, look: Look, every_s: float, limit_s: float, patience_s: float
     ) -> str:
         """Show the progress until the job has ended; return what went wrong with watching it."""
-        files = f"cat {shlex.quote(results)}; echo; cat {shlex.quote(progress_file)} 2>/dev/null"
-        started = heard = alive = shown = time.monotonic()
-        while time.monotonic() - started < limit_s + PATIENCE_S:
-            time.sleep(min(POLL_S, every_s) or POLL_S)
-            look = f"{files}; echo; kill -0 {self._pid} 2>/dev/null && echo alive"
+        started = heard = shown = time.monotonic()
+        while time.monotonic() - started < limit_s + patience_s:
             try:
-                job, figures, life = (self._shell(look) + "\n\n").split("\n")[:3]
+                seen = look(max(0.0, shown + every_s - time.monotonic()) if every_s else PATIENCE_S)
             except AnsibleConnectionFailure as error:
-                if time.monotonic() - heard > PATIENCE_S:
+                if time.monotonic() - heard > patience_s:
                     return (
-                        f"the host has not answered for {PATIENCE_S} s while it is at work"
+                        f"the host has not answered for {patience_s:g} s while it is at work"
                         f" ({error}). The run goes on there; when the host is back, run again:"
                         " what is finished is found and kept."
                     )
+                time.sleep(1)
                 continue
             heard = time.monotonic()
-            if has_ended(job):
-                return ""
-            if life or not self._pid:
-                alive = heard
-            elif heard - alive > PATIENCE_S / 4:
-                return (
-                    f"the run on the host is gone (process {self._pid}): the host was restarted or"
-                    " the process killed, perhaps for want of memory (dmesg). Run again: what it"
-                    " left behind is cleared up."
-                )
-            known = _figures(figures)
-            self._pid = int(known.get("pid", self._pid))
-            if known and every_s and heard - shown >= every_s:
-                display.display(f"  {label}: {progress.line(known)}")
+            if seen.ended or seen.gone:
+                return seen.gone
+            if seen.figures and every_s and heard - shown >= every_s:
+                display.display(f"  {label}: {progress.line(seen.figures)}")
                 shown = heard
         return (
-            f"the work did not end within limit_s, {limit_s} s, and its watchdog did not end it."
+            f"the work did not end within limit_s, {limit_s:g} s, and its watchdog did not end it."
             " Look for the process on the host, end it, and run again."
         )
 
-    def _fetch(self, job: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+
+class PosixJob:
+    """A job of a Linux host, seen through its shell."""
+
+    def __init__(
+        self, action: Background, job: Mapping[str, Any], progress_file: str, patience_s: float
+    ) -> None:
+        self._action, self._patience_s = action, patience_s
+        self.job, self._results, self._progress = job, job["results_file"], progress_file
+        self._pid = 0  # of the module's process, once it is known
+        self._alive = time.monotonic()
+
+    def look(self, wait_s: float) -> Seen:
+        """Read how far it is."""
+        time.sleep(min(POLL_S, max(wait_s, POLL_S / 10)))
+        job, figures, life = self._read(
+            f"cat {shlex.quote(self._results)}",
+            f"cat {shlex.quote(self._progress)} 2>/dev/null",
+            f"kill -0 {self._pid} 2>/dev/null && echo alive",
+        )
+        known = _figures(figures)
+        if life or not self._pid:
+            self._alive = time.monotonic()
+        gone = ""
+        if time.monotonic() - self._alive > self._patience_s / 4:
+            gone = (
+                f"the run on the host is gone (process {self._pid}): the host was restarted or"
+                " the process killed, perhaps for want of memory (dmesg). Run again: what it"
+                " left behind is cleared up."
+            )
+        self._pid = int(known.get("pid", self._pid))
+        ended = has_ended(job)
+        return Seen(ended, "" if ended else gone, known)
+
+    def result(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Return the module's own result, and remove the job's file."""
-        result: dict[str, Any] = self._execute_module(
+        result: dict[str, Any] = self._action._execute_module(
             module_name="ansible.legacy.async_status",
             module_args={
-                "jid": job["ansible_job_id"],
-                "_async_dir": job["results_file"].rpartition("/")[0],
+                "jid": self.job["ansible_job_id"],
+                "_async_dir": self._results.rpartition("/")[0],
             },
             task_vars=task_vars,
         )
-        self._shell(f"rm -f {shlex.quote(job['results_file'])}")
+        self._shell(f"rm -f {shlex.quote(self._results)}")
         if "Timeout exceeded" in str(result.get("msg")):
             result["msg"] = "it took longer than limit_s and was ended. Raise limit_s."
         return {key: value for key, value in result.items() if key not in ASYNC_KEYS}
 
+    def await_key(self, key_file: str, limit_s: float) -> str | None:
+        """Return the first line of a file that the job writes; nothing when it ended before."""
+        look = f"cat {shlex.quote(self._results)}", f"cat {shlex.quote(key_file)} 2>/dev/null"
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            ended, key = self._read(*look)
+            if key or has_ended(ended):
+                return key or None
+            time.sleep(POLL_S)
+        return ""
+
+    def _read(self, *commands: str) -> list[str]:
+        """Return the first line of each command's output."""
+        text = self._shell("; echo; ".join(commands)) + "\n" * len(commands)
+        return text.split("\n")[: len(commands)]
+
     def _shell(self, command: str) -> str:
-        return str(self._low_level_execute_command(command)["stdout"])
+        return str(self._action._low_level_execute_command(command)["stdout"])
 
 
 def has_ended(text: str) -> bool:

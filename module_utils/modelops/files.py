@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from .errors import ModelOpsError
 
 CHUNK = 1 << 20
 FLUSH_EVERY = 64 << 20
+# Windows refuses to rename over or remove a file that is open: ERROR_ACCESS_DENIED and
+# ERROR_SHARING_VIOLATION. An antivirus or an indexer closes what it looks at within seconds.
+IN_USE = (5, 32)
+IN_USE_S = 5.0
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -39,9 +45,38 @@ def fsync_dir(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def patiently(act: Callable[[], None], path: Path) -> None:
+    """Do something to a file's name; on Windows wait a little for others to close the file.
+
+    Raises:
+        ModelOpsError: another program still has it open. Only Windows minds that.
+    """
+    deadline = time.monotonic() + IN_USE_S
+    while True:
+        try:
+            act()
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE:
+                raise
+            if time.monotonic() > deadline:
+                raise ModelOpsError(
+                    f"it is open in another program, or may not be changed ({error.strerror})",
+                    where=path,
+                    remedy="Close what has it open (a viewer, a model server, an antivirus), see"
+                    " that it is not read-only, and run again.",
+                ) from None
+        time.sleep(0.1)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    patiently(lambda: path.unlink(missing_ok=True), path)
+
+
 def rename_durable(source: Path, destination: Path) -> None:
     """Rename over whatever is there and make both folders durable."""
-    os.replace(source, destination)
+    patiently(lambda: os.replace(source, destination), destination)
     fsync_dir(destination.parent)
     if source.parent != destination.parent:
         fsync_dir(source.parent)

@@ -43,7 +43,8 @@ def unreadable(path: Path, error: OSError) -> ModelOpsError:
     return ModelOpsError(
         f"the file cannot be read ({error.strerror})",
         where=path,
-        remedy="Check its permissions and the disk (dmesg, smartctl), and copy it again.",
+        remedy="Check its permissions, that no other program keeps it open for itself, and the disk"
+        " (dmesg, smartctl), and copy it again.",
     )
 
 

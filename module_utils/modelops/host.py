@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import windows
 from .errors import ModelOpsError
 
 Finding = dict[str, Any]
@@ -59,7 +60,7 @@ def available_memory() -> int | None:
     """Return the bytes that programs can still take without swapping; None where unknown."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
-        return None
+        return windows.available_memory()
     fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     return int(fields["MemAvailable"].split()[0]) * 1024
 

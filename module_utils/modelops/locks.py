@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,13 +28,32 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
         os.write(descriptor, holder.encode())
         yield
     finally:
-        # Unlinked while held, so that nobody can lock a file that is about to lose its name;
-        # Windows refuses to unlink an open file, and _acquire copes with one left behind.
+        # Unlinked while held, so that nobody can lock a file that is about to lose its name.
+        # Windows refuses to unlink what is open: it goes there afterwards, unless somebody else
+        # has opened it by then.
         try:
             if sys.platform != "win32":
                 path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
+        if sys.platform == "win32":
+            with suppress(OSError):
+                path.unlink()
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether somebody holds the lock file. Not for one that is about to be taken."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        _lock(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _acquire(path: Path) -> int:
@@ -43,9 +62,7 @@ def _acquire(path: Path) -> int:
         try:
             _lock(descriptor)
         except OSError:
-            holder = (
-                os.pread(descriptor, 500, 0).decode(errors="replace") if os.name != "nt" else ""
-            )
+            holder = os.read(descriptor, 500).decode(errors="replace")
             os.close(descriptor)
             raise ModelOpsError(
                 f"another run is at work here ({holder or 'it has not said who it is yet'})",
@@ -66,8 +83,10 @@ def _lock(descriptor: int) -> None:
 
         # Far behind the text, because a Windows lock also keeps others from reading.
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
     else:
         import fcntl
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from . import windows
+
 
 def peak_rss_bytes() -> int | None:
     """Return the largest resident set of this process so far, in bytes; None where unknown.
@@ -13,7 +15,7 @@ def peak_rss_bytes() -> int | None:
     latter from its parent.
     """
     if sys.platform != "linux":
-        return None
+        return windows.peak_working_set()
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -21,7 +21,7 @@ import onnx
 from . import manifest
 from .child import Setup
 from .errors import ModelOpsError
-from .files import DurableFile, fsync_dir, rename_durable, require_space, sha256_file
+from .files import DurableFile, fsync_dir, remove, rename_durable, require_space, sha256_file
 from .forms import FP32
 from .graph import read_model, unreadable, validate
 from .locks import exclusive
@@ -249,7 +249,7 @@ class _Job:
                     reading.result()
                 _require_unchanged(self.before)
                 # New data under an old graph would load and answer nonsense: it goes first.
-                self.dest.unlink(missing_ok=True)
+                remove(self.dest)
                 fsync_dir(self.dest.parent)
                 rename_durable(data, self.data)
                 rename_durable(graph, self.dest)

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import ModelOpsError
-from .files import fsync_dir, rename_durable, require_space
+from .files import fsync_dir, remove, rename_durable, require_space
 from .sample_graph import (
     CODEBOOK_SIZE,
     HEAD_WIDTH,
@@ -218,7 +218,7 @@ def _write_pair(
             handle.flush()
             os.fsync(handle.fileno())
         path_part.write_bytes(graph)
-        path.unlink(missing_ok=True)
+        remove(path)
         fsync_dir(path.parent)
         rename_durable(data_part, data)
         rename_durable(path_part, path)

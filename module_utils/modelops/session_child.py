@@ -54,7 +54,7 @@ def memory() -> tuple[int, int]:
     """Return this process's resident memory in bytes: now, and the highest so far.
 
     On Linux VmRSS and VmHWM of /proc/self/status. `ru_maxrss` would be wrong: a child inherits
-    the figure of the process that started it. On Windows the working set (untested there).
+    the figure of the process that started it. On Windows the working set.
     """
     if sys.platform == "win32":
         return _windows_memory()

@@ -1,0 +1,248 @@
+"""The host's side of the bridge: runs a module where there is no Ansible, at once or as a job.
+
+A job is a folder `jobs/ID` with `job.json` (what it is), `started.json` (its process), `lock` (held
+by that while it lives), `progress.json`, `public_key`, `ansible.json` (where Ansible keeps its own
+file of it) and in the end `result.json`. It belongs to nobody's connection: whoever asks later,
+also after a lost controller, finds it there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import locks, standalone, windows
+from .entry import run_guarded
+from .files import write_atomic
+
+Json = dict[str, Any]
+Say = Callable[[Json], None]
+
+# What a job leaves is kept so long, for whoever still wants to look at it.
+KEPT_S = 24 * 3600
+LOOK_EVERY_S = 0.1
+# Ansible's own file of a job follows its result within moments.
+SETTLE_S = 5
+# Windows' limit is 260; names made beside a path are longer than the path.
+LONG = 200
+
+
+def serve(call: Mapping[str, Any], base: str, say: Say) -> Json:
+    """Answer a call of the bridge.
+
+    Args:
+        call: what to `do`, and its arguments.
+        base: the folder of the project's own on this host.
+        say: gives an answer in place of the returned one, should a limit pass.
+    """
+    jobs = Path(base, "jobs")
+    does: dict[str, Callable[[], Json]] = {
+        "call": lambda: {"result": _run(call, lambda result: say({"result": result}))},
+        "prepare": lambda: _prepare(call, jobs, Path(base, "code")),
+        "job": lambda: _job(call, jobs / call["job"]),
+        "watch": lambda: _watch(call, jobs / call["job"]),
+        "forget": lambda: _forget(jobs / call["job"]),
+    }
+    return does[call["do"]]()
+
+
+def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None = None) -> Json:
+    """Run a module and return its result.
+
+    Args:
+        conclude: takes the result when the limit has passed, just before this process ends.
+        given: paths for options of these names that are not set.
+    """
+    windows.own_children()
+    with _limit(call["limit_s"], call["limit_is"], conclude):
+        try:
+            module = standalone.load(call["module"])
+            spec = module.ARGUMENT_SPEC
+            params = {name: local(value, spec.get(name)) for name, value in call["params"].items()}
+            for name, path in (given or {}).items():
+                if name in spec and not params[name]:
+                    params[name] = path
+            return run_guarded(module.run, params, call["check"])
+        except ImportError as error:
+            text = (
+                f"this Python lacks a package ({error}). Install it for {sys.executable}, as"
+                " pinned in requirements/project.txt, or point ansible_python_interpreter at a"
+                " Python that has it."
+            )
+            return {"failed": True, "msg": text, "exception": traceback.format_exc()}
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            return {"failed": True, "msg": text, "exception": traceback.format_exc()}
+
+
+@contextlib.contextmanager
+def _limit(limit_s: float, name: str, conclude: Say) -> Iterator[None]:
+    """End this process, and its children with it, when something takes too long."""
+
+    def end() -> None:
+        text = f"it took longer than {name}, {limit_s:g} s, and was ended. Raise {name}."
+        try:
+            conclude({"failed": True, "msg": text})
+        finally:
+            os._exit(1)
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def local(value: Any, option: Mapping[str, Any] | None) -> Any:
+    """Return an option's value as this host understands it.
+
+    A path's %NAME% are this host's environment, as in the modules of ansible.windows, and a long
+    one gets the prefix with which Windows takes it.
+    """
+    if not option or option.get("type") != "path" or not value or sys.platform != "win32":
+        return value
+    return windows_path(value, os.environ)
+
+
+def windows_path(path: str, environment: Mapping[str, str]) -> str:
+    """Return a path with %NAME% and ~ replaced, and with the prefix of long paths if it is long."""
+    import ntpath
+
+    known = {name.upper(): value for name, value in environment.items()}
+    if re.match(r"~(?=[\\/]|$)", path):
+        path = "%USERPROFILE%" + path[1:]
+    path = re.sub("%([^%]+)%", lambda m: known.get(m[1].upper(), m[0]), path)
+    if len(path) > LONG and ntpath.isabs(path) and not path.startswith("\\\\"):
+        path = "\\\\?\\" + ntpath.normpath(path)
+    return path
+
+
+def _prepare(call: Mapping[str, Any], jobs: Path, codes: Path) -> Json:
+    """Name the job that does the very same already, or a new one; clear up what nobody needs."""
+    jobs.mkdir(parents=True, exist_ok=True)
+    needed = {call["code"]}
+    same = None
+    for folder in jobs.iterdir():
+        record = _read(folder / "job.json")
+        if _is_alive(folder):
+            needed.add(record.get("code", ""))
+            if (record.get("same"), record.get("code")) == (call["same"], call["code"]):
+                same = {"job": folder.name, "since_s": time.time() - record["created"]}
+        elif time.time() - record.get("created", 0) > KEPT_S:
+            _remove(folder)
+    for folder in codes.iterdir():
+        # Not one that another call is putting there, or has just put there and begins to use.
+        if folder.name not in needed and time.time() - folder.stat().st_ctime > KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
+    if same:
+        return same
+    job = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
+    (jobs / job).mkdir()
+    record = {name: call[name] for name in ("module", "same", "code")}
+    _write(jobs / job / "job.json", {**record, "created": time.time()})
+    return {"job": job}
+
+
+def _job(call: Mapping[str, Any], folder: Path) -> Json:
+    with locks.exclusive(folder / "lock", call["module"]):
+        _write(folder / "started.json", {"pid": os.getpid()})
+
+        def conclude(result: Json) -> None:
+            _write(folder / "result.json", result)
+
+        given = {
+            "progress_file": str(folder / "progress.json"),
+            "public_key_file": str(folder / "public_key"),
+        }
+        conclude(_run(call, conclude, given))
+    return {}
+
+
+def _watch(call: Mapping[str, Any], folder: Path) -> Json:
+    """Tell how a job is, as soon as there is something to tell, at the latest after `wait_s`."""
+    if call.get("results_file") and folder.is_dir():
+        _write(folder / "ansible.json", {"results_file": call["results_file"]})
+    deadline = time.monotonic() + call["wait_s"]
+    while True:
+        seen = look(folder)
+        if seen["state"] == "waiting" and call.get("results_file"):
+            file = _read(Path(call["results_file"]))
+            if file.get("finished"):  # its Python ended before it came to the job
+                seen |= {"state": "gone", "said": file}
+        told = seen["state"] in ("ended", "gone") or (call.get("key") and seen["public_key"])
+        if told or time.monotonic() >= deadline:
+            return seen
+        time.sleep(LOOK_EVERY_S)
+
+
+def look(folder: Path) -> Json:
+    """Return a job's `state` (waiting, running, ended, gone), figures, key, process and result."""
+    # In this order: a job that ends between two looks has left its result before its lock.
+    started = _read(folder / "started.json")
+    held = _is_alive(folder)
+    result = _read(folder / "result.json")
+    if result:
+        state = "ended"
+    elif held:
+        state = "running"
+    else:
+        state = "gone" if started or not folder.is_dir() else "waiting"
+    key = ""
+    with contextlib.suppress(OSError):
+        key = (folder / "public_key").read_text(encoding="utf-8").strip()
+    return {
+        "state": state,
+        "figures": _read(folder / "progress.json"),
+        "public_key": key,
+        "pid": started.get("pid"),
+        "result": result,
+    }
+
+
+def _is_alive(folder: Path) -> bool:
+    # Trying the lock before its process has taken it could keep it from doing so.
+    return (folder / "started.json").exists() and locks.is_held(folder / "lock")
+
+
+def _forget(folder: Path) -> Json:
+    """Remove a job that has ended, when its process and Ansible's own file of it have too."""
+    file = _read(folder / "ansible.json").get("results_file")
+    deadline = time.monotonic() + SETTLE_S
+    while file and time.monotonic() < deadline and not _read(Path(file)).get("finished"):
+        time.sleep(LOOK_EVERY_S)
+    _remove(folder)
+    return {}
+
+
+def _remove(folder: Path) -> None:
+    """Remove a job's folder, and Ansible's own file of it, which holds its arguments."""
+    file = _read(folder / "ansible.json").get("results_file")
+    if file:
+        with contextlib.suppress(OSError):
+            Path(file).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(path: Path) -> Json:
+    """Return a file's JSON object; an empty one when it is not there or not whole."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8-sig")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _write(path: Path, content: Json) -> None:
+    write_atomic(path, json.dumps(content).encode())

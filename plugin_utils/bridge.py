@@ -1,0 +1,395 @@
+"""Runs every module of the project on Linux as Ansible does, and on Windows over the bridge.
+
+The bridge hands the module's own source to the host's Python through ansible.windows.win_command:
+a call as JSON on standard input, its answer as JSON after a mark on standard output. See "Windows"
+in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import re
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.validation import check_type_str
+from ansible.module_utils.errors import UnsupportedError
+
+from . import boot
+from .background import PATIENCE_S, Background, Seen, display
+
+from modelops import standalone  # isort: skip - background makes it importable
+
+ROOT = Path(__file__).resolve().parents[1]
+# Runs boot.py, which comes on standard input: a command line has a length and quotes to mind.
+START = (
+    "import json,sys;"
+    "call=json.loads(sys.stdin.buffer.read().decode('utf-8-sig'));"
+    "space={'__name__':'boot'};"
+    "exec(call.pop('boot'),space);"
+    "space['main'](call)"
+)
+# The limits of the bridge, each a variable of this name.
+CALL_LIMIT_S = 600  # bridge_call_limit_s: of a module that is not a job
+JOB_LIMIT_S = 21600  # bridge_job_limit_s: of a job without an option limit_s
+START_LIMIT_S = 60  # bridge_start_limit_s: until a job that was started has begun
+# A look at a job stays on the host for so long at most, below the read timeout of WinRM.
+LOOK_S = 10
+TAIL = 2000  # characters
+# The connection plugin passes on what these libraries raise.
+WIRE = ("requests", "urllib3", "winrm", "spnego", "pypsrp", "ssl", "http")
+
+
+class Bridge(Background):
+    """The action of a module of the project."""
+
+    # On Windows: run as a job, which WinRM's memory quota and a lost connection do not end.
+    background = False
+    # Why it cannot run on Windows at all.
+    posix_only = ""
+
+    def run(
+        self,
+        tmp: str | None = None,  # noqa: ARG002 - Ansible's own
+        task_vars: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Run the module; see its documentation."""
+        if not getattr(self._connection._shell, "_IS_WINDOWS", False):
+            return self.run_posix(task_vars)
+        asynchronous, self._task.async_val = self._task.async_val, 0
+        if asynchronous:
+            return _failed(
+                "`async` is not for this module on a Windows host: what is long goes to the"
+                " background by itself, and shows how far it is. Remove `async` and `poll`; the"
+                " limit is limit_s where the module has it, and the variable bridge_job_limit_s."
+            )
+        if self.posix_only:
+            return _failed(f"{self.module} cannot run on a Windows host: {self.posix_only}")
+        try:
+            params = validate(self.module, self._task.args)
+        except ValueError as error:
+            return _failed(str(error))
+        result = self.run_windows(params, task_vars or {})
+        return {**result, "invocation": {"module_args": params}}
+
+    def run_posix(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Run the module on a host that is not Windows: as Ansible does."""
+        result: dict[str, Any] = super().run(None, task_vars)
+        return result
+
+    def run_windows(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run the module on a Windows host."""
+        if not self.background:
+            limit_s = self.limit("bridge_call_limit_s", CALL_LIMIT_S, task_vars)
+            limit = {"limit_s": limit_s, "limit_is": "bridge_call_limit_s"}
+            call = {"do": "call", **limit, **self._work(params)}
+            return self.ask(call, task_vars, "result")
+        job = WindowsJob.begin(self, params, task_vars)
+        return job.finish() if isinstance(job, WindowsJob) else job
+
+    @property
+    def module(self) -> str:
+        """Return the module's name, without that of a collection."""
+        return str(self._task.action).rpartition(".")[2]
+
+    def _work(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {"module": self.module, "params": params, "check": self._task.check_mode}
+
+    def ask(
+        self, call: Mapping[str, Any], task_vars: dict[str, Any], part: str = ""
+    ) -> dict[str, Any]:
+        """Make a call; bring the code when the host lacks it.
+
+        Returns:
+            The reply, or its `part`; a failed result when there is none.
+        """
+        reply = self._exchange(call, task_vars)
+        if reply.get("need") == "code":
+            reply = self._exchange({**call, "package": packed()[1]}, task_vars)
+        if part and part in reply:
+            return dict(reply[part]) | {k: v for k, v in reply.items() if k.startswith("module_")}
+        return reply
+
+    def _exchange(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        command = self.command(call, task_vars)
+        with self._for_real():
+            raw = self._execute_module(**command, task_vars=task_vars)
+        return decode(raw, command["module_args"]["argv"][0])
+
+    def start(
+        self, call: Mapping[str, Any], limit_s: float, task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Make a call in the background; return the failed result, or Ansible's own of the job."""
+        command = self.command(call, task_vars)
+        with self._for_real():
+            raw = self.start_job(limit_s, task_vars, **command)
+        return raw if "ansible_job_id" in raw else decode(raw, command["module_args"]["argv"][0])
+
+    @contextlib.contextmanager
+    def _for_real(self) -> Iterator[None]:
+        """Execute a module though the task is in check mode, and name a lost connection so."""
+        # win_command has no check mode: it would skip the call. The module's own code has.
+        check, self._task.check_mode = self._task.check_mode, False
+        try:
+            yield
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in WIRE:
+                with contextlib.suppress(Exception):
+                    self._connection.reset()
+                raise AnsibleConnectionFailure(f"{type(error).__name__}: {error}") from error
+            raise
+        finally:
+            self._task.check_mode = check
+
+    def command(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Return what _execute_module needs to make a call."""
+        argv = [self.python(task_vars), "-I", "-X", "utf8", "-c", START]
+        text = json.dumps(
+            {"boot": Path(boot.__file__).read_text(encoding="utf-8"), **packed()[0], **call}
+        )
+        return {
+            "module_name": "ansible.windows.win_command",
+            "module_args": {"argv": argv, "stdin": text},
+        }
+
+    def python(self, task_vars: dict[str, Any]) -> str:
+        """Return the host's Python."""
+        known = task_vars
+        if self._task.delegate_to:
+            known = task_vars["ansible_delegated_vars"][self._task.delegate_to]
+        python = str(self._templar.template(known.get("ansible_python_interpreter", "")))
+        return require_python(python)
+
+
+class WindowsJob:
+    """A job of a Windows host, seen through the bridge."""
+
+    def __init__(
+        self, action: Bridge, params: Mapping[str, Any], task_vars: dict[str, Any], job: str
+    ) -> None:
+        action.python(task_vars)  # one that is not set is not a lost connection
+        self.id = job
+        self.raw: dict[str, Any] = {}  # what Ansible said of its start
+        self._action, self._params, self._vars = action, params, task_vars
+        self._begun = time.monotonic()
+        self._result: dict[str, Any] = {}
+        self.public_key = ""
+        self._patience_s = action.limit("background_patience_s", PATIENCE_S, task_vars)
+        self._start_s = action.limit("bridge_start_limit_s", START_LIMIT_S, task_vars)
+        self.limit_s = params.get("limit_s") or action.limit(
+            "bridge_job_limit_s", JOB_LIMIT_S, task_vars
+        )
+
+    @classmethod
+    def begin(
+        cls, action: Bridge, params: dict[str, Any], task_vars: dict[str, Any]
+    ) -> WindowsJob | dict[str, Any]:
+        """Start the job, or find the one that does the very same already."""
+        work = action._work(params)
+        what = {**params, "progress_s": None, "limit_s": None}
+        same = hashlib.sha256(
+            json.dumps({**work, "params": what}, sort_keys=True).encode()
+        ).hexdigest()
+        found = action.ask({"do": "prepare", "module": action.module, "same": same}, task_vars)
+        if "job" not in found:
+            return found
+        job = cls(action, params, task_vars, found["job"])
+        if "since_s" in found:
+            display.display(
+                f"  {job.label}: goes on with the job that has been at work there for"
+                f" {found['since_s']:.0f} s"
+            )
+            return job
+        name = "limit_s" if params.get("limit_s") else "bridge_job_limit_s"
+        call = {"do": "job", "job": job.id, "limit_s": job.limit_s, "limit_is": name, **work}
+        # Without an answer it may have begun all the same: looking for it tells.
+        with contextlib.suppress(AnsibleConnectionFailure):
+            # The job ends itself at its limit; Ansible's own watchdog only if that fails.
+            job.raw = action.start(call, job.limit_s + job._start_s, task_vars)
+        return job.raw if job.raw.get("failed") else job
+
+    @property
+    def label(self) -> str:
+        """Return what stands before its progress."""
+        name = self._params.get("dest") or self._params.get("path") or ""
+        parts = [f"[{self._vars.get('inventory_hostname', '')}]", re.split(r"[\\/]", name)[-1]]
+        return " ".join(part for part in parts if part)
+
+    def finish(self) -> dict[str, Any]:
+        """Show its progress until it has ended, and return its result."""
+        every_s = float(self._params.get("progress_s", 5))
+        problem = self._action.watch(self.label, self.look, every_s, self.limit_s, self._patience_s)
+        if problem:
+            return _failed(problem)
+        with contextlib.suppress(Exception):  # what stays is cleared up by the next job
+            self._action.ask({"do": "forget", "job": self.id}, self._vars)
+        return self._result
+
+    def await_key(self, limit_s: float) -> str | None:
+        """Return the public key that the job makes; nothing when it ended before."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            seen = self.look(LOOK_S, key=True)
+            if self.public_key or seen.ended or seen.gone:
+                self._result = self._result or _failed(seen.gone)
+                return self.public_key or None
+        return ""
+
+    def look(self, wait_s: float, key: bool = False) -> Seen:
+        """Ask the host how it is; the host answers at the end of `wait_s`, or when it has ended.
+
+        Raises:
+            AnsibleConnectionFailure: the host does not answer.
+        """
+        wait_s = min(max(wait_s, 0.2), LOOK_S)
+        call = {
+            "do": "watch",
+            "job": self.id,
+            "wait_s": wait_s,
+            "key": key,
+            "results_file": self.raw.get("results_file"),
+        }
+        try:
+            seen = self._action.ask(call, self._vars)
+        except AnsibleError as error:
+            raise AnsibleConnectionFailure(str(error)) from error
+        if "state" not in seen:
+            raise AnsibleConnectionFailure(str(seen.get("msg", seen)))
+        self.public_key = seen["public_key"]
+        self._result = seen["result"]
+        return Seen(seen["state"] == "ended", self._gone(seen), seen["figures"])
+
+    def _gone(self, seen: Mapping[str, Any]) -> str:
+        if seen.get("said"):
+            return explain(seen["said"], self._action.python(self._vars))
+        if seen["state"] == "gone":
+            return (
+                f"the run on the host is gone (process {seen['pid']}): Windows was restarted, or"
+                " ended the process, perhaps for want of memory. Run again: what it left behind"
+                " is cleared up. If it happens again, see the event log, and how much memory"
+                " winrm/config/winrs allows a shell (MaxMemoryPerShellMB)."
+            )
+        if seen["state"] == "waiting" and time.monotonic() - self._begun > self._start_s:
+            return (
+                f"the job did not begin within {self._start_s:g} s"
+                f" ({self.raw.get('msg') or 'its start was not answered'}). Raise"
+                " bridge_start_limit_s if the host is slow, and run again."
+            )
+        return ""
+
+
+def validate(module: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a module's options as its own argument spec makes them of a task's.
+
+    Raises:
+        ValueError: they are wrong, in the words of AnsibleModule.
+    """
+    source = standalone.load(module)
+    spec = {
+        name: {**option, "type": path} if option.get("type") == "path" else option
+        for name, option in source.ARGUMENT_SPEC.items()
+    }
+    validator = ArgumentSpecValidator(spec, required_if=getattr(source, "REQUIRED_IF", None))
+    checked = validator.validate(args)
+    if checked.error_messages:
+        text = checked.errors.msg
+        if isinstance(checked.errors[0], UnsupportedError):
+            text = f"Unsupported parameters for ({module}) module: {text}"
+        raise ValueError(text)
+    return dict(checked.validated_parameters)
+
+
+def path(value: Any) -> str:
+    """Take a path as it is: what ~ and variables in it mean, the host knows."""
+    return str(check_type_str(value))
+
+
+def require_python(python: str) -> str:
+    """Return the host's Python as a full path.
+
+    Raises:
+        AnsibleError: it is not one.
+    """
+    if not re.match(r"[A-Za-z]:[\\/]|\\\\", python):
+        raise AnsibleError(
+            f"ansible_python_interpreter is {python or 'not set'!r} for this Windows host. Set it"
+            r" to the full path of a Python there, for example C:\SARAi_v2\venv\Scripts\python.exe"
+        )
+    return python.replace("/", "\\")
+
+
+@functools.cache
+def packed() -> tuple[dict[str, Any], str]:
+    """Return SHA-256 (`code`) and `size` of the project's code, and the code as it travels."""
+    content, size = io.BytesIO(), 0
+    with zipfile.ZipFile(content, "w") as archive:
+        for file in sorted([*ROOT.glob("library/*.py"), *ROOT.glob("module_utils/modelops/*.py")]):
+            # The same bytes give the same archive, whenever and wherever it is made.
+            entry = zipfile.ZipInfo(file.relative_to(ROOT).as_posix(), (1980, 1, 1, 0, 0, 0))
+            entry.create_system = 0
+            source = file.read_bytes()
+            archive.writestr(entry, source)
+            size += len(source)
+    code = content.getvalue()
+    known = {"code": hashlib.sha256(code).hexdigest(), "size": size}
+    return known, base64.b64encode(zlib.compress(code)).decode()
+
+
+def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
+    """Return the reply that a call of win_command brought, or a failed result that says why not."""
+    stdout, stderr = str(raw.get("stdout") or ""), str(raw.get("stderr") or "")
+    noise, mark, text = stdout.rpartition(boot.MARK)
+    try:
+        reply = dict(json.loads(text.splitlines()[0])) if mark else {}
+    except (ValueError, IndexError):
+        reply = {}
+    if not reply:
+        return _failed(explain(raw, python), rc=raw.get("rc"), module_stdout=stdout[-TAIL:],
+                       module_stderr=stderr[-TAIL:])  # fmt: skip
+    spoken = {"module_stdout": noise.strip()[-TAIL:], "module_stderr": stderr.strip()[-TAIL:]}
+    return {**{name: said for name, said in spoken.items() if said}, **reply}
+
+
+def explain(raw: Mapping[str, Any], python: str) -> str:
+    """Say why a call of win_command brought no reply, and what to do."""
+    rc, said = raw.get("rc"), re.sub(r"^Failed to run: '.*': ", "", str(raw.get("msg") or ""))
+    refused = "Failed to run" in str(raw.get("msg"))
+    tail = (str(raw.get("stderr") or "") or str(raw.get("stdout") or "")).strip()[-TAIL:]
+    if rc in (2, 3) and refused:
+        return (
+            f"there is no Python at {python} ({said}). Install it there, or correct"
+            " ansible_python_interpreter of this host."
+        )
+    if refused:
+        return (
+            f"{python} cannot be started ({said}). See that it is a program for this Windows"
+            " (64-bit), and that this user may run it."
+        )
+    if "No Python at" in tail or "failed to locate pyvenv.cfg" in tail:
+        return f"the environment of {python} is broken ({tail}). Make it anew."
+    if "MemoryError" in tail or rc in (0xC0000017, 0xC000012D, -1073741801, -1073741523):
+        return (
+            "Python had no memory left. See how much winrm/config/winrs allows a shell"
+            f" (MaxMemoryPerShellMB), and what else runs there. It ended with: {tail}"
+        )
+    cause = f"exit code {rc}, {said}" if said else f"exit code {rc}"
+    return (
+        f"Python on the host gave no answer ({cause}). If it was ended from outside, see the event"
+        " log, an antivirus, and how much memory winrm/config/winrs allows a shell"
+        f" (MaxMemoryPerShellMB). It said last: {tail or 'nothing'}"
+    )
+
+
+def _failed(text: str, **facts: Any) -> dict[str, Any]:
+    return {"failed": True, "msg": text, **facts}
