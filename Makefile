@@ -5,13 +5,14 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-linux hosts-up hosts-down lint bench bench-linux fuzz clean requirements
+.PHONY: help quantize rollback test test-linux test-windows hosts-up hosts-down lint bench bench-linux fuzz clean requirements
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
 	@echo "make rollback   bring inventory/local back to FP32"
 	@echo "make test       run the tests"
 	@echo "make test-linux run the tests on real systemd hosts of this machine (root, Debian)"
+	@echo "make test-windows run the tests on Windows CPython behind a WinRM double (root, Debian)"
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
 	@echo "make lint       run the linters"
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
@@ -32,6 +33,9 @@ test-linux: .venv/dev
 	@# Alone: it looks for what a bed leaves behind. The others wait more than they work.
 	$(BIN)/pytest -n 0 tests/hosts/linux/test_bed.py
 	$(BIN)/pytest -n 3 tests/hosts/linux --ignore tests/hosts/linux/test_bed.py
+
+test-windows: .venv/dev
+	$(BIN)/pytest -n 0 tests/hosts/windows
 
 hosts-up: .venv/dev
 	$(BIN)/python tests/hosts/linux/bed.py up
@@ -77,5 +81,5 @@ clean:
 # Pins again what requirements/*.in name, for Python 3.11 to 3.13 at once.
 requirements: .venv/dev
 	$(BIN)/python -m pip install --quiet uv
-	for set in project dev; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+	for set in project dev builder; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-deps --upgrade requirements/models.in -o requirements/models.txt

@@ -16,10 +16,12 @@ from .errors import ModelOpsError
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 5.0
 JOURNAL_LINES = 25
+# systemd counts restarts for as long as nobody resets them: older ones say nothing of today.
+RECENT_S = 60.0
 _FIELDS = {
     "LoadState": "load", "ActiveState": "active", "SubState": "sub", "Result": "result",
     "NRestarts": "restarts", "InvocationID": "invocation", "MainPID": "pid",
-    "ActiveEnterTimestamp": "since",
+    "ActiveEnterTimestamp": "since", "ActiveEnterTimestampMonotonic": "since_us",
 }  # fmt: skip
 
 
@@ -34,6 +36,7 @@ class Unit(NamedTuple):
     invocation: str
     pid: int
     since: str
+    since_us: int = 0  # on the clock of time.monotonic(); 0 before the first start
 
 
 def look(name: str) -> Unit:
@@ -51,7 +54,7 @@ def look(name: str) -> Unit:
         )
     found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     values: dict[str, Any] = {field: found.get(key, "") for key, field in _FIELDS.items()}
-    for number in ("restarts", "pid"):
+    for number in ("restarts", "pid", "since_us"):
         values[number] = int(values[number] or 0)
     return Unit(**values)
 
@@ -87,6 +90,8 @@ def state(name: str, url: str) -> dict[str, Any]:
     """
     unit = look(name)
     problem = _problem(name, unit) or (probe(url) if url else "")
+    if unit.restarts and time.monotonic() - unit.since_us / 1e6 < RECENT_S:
+        problem = _died(unit, unit.restarts)
     return {
         "unit": unit._asdict(),
         "healthy": not problem,
@@ -120,10 +125,16 @@ def wait_healthy(
     see = see or _see
     started = clock()
     since, invocation = None, ""
+    before: int | None = None  # a restart by hand does not always reset systemd's count
     while True:
         now = clock()
         unit, problem = see(name, url)
-        if unit.load == "not-found" or unit.active == "failed" or unit.restarts > 0:
+        if before is None:
+            before = unit.restarts - (unit.sub == "auto-restart")
+        if unit.restarts > before:
+            problem = _died(unit, unit.restarts - before)
+            break
+        if unit.load == "not-found" or unit.active == "failed":
             problem = _problem(name, unit)
             break
         if problem:
@@ -158,11 +169,13 @@ def _see(name: str, url: str) -> tuple[Unit, str]:
 def _problem(name: str, unit: Unit) -> str:
     if unit.load == "not-found":
         return f"systemd knows no unit {name}"
-    if unit.restarts:
-        return f"it died and was started again, {unit.restarts} times (now {unit.active})"
     if unit.active != "active":
         return f"it is {unit.active} ({unit.sub}, result {unit.result})"
     return ""
+
+
+def _died(unit: Unit, times: int) -> str:
+    return f"it died and was started again, {times} times (now {unit.active})"
 
 
 def _rss_bytes(pid: int) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -31,14 +32,14 @@ class Time:
 
 def watch(*seen: tuple[Unit, str, float], hold_s: float = 10, limit_s: float = 60) -> dict:
     """Wait while the service is as in `seen`, each until that second; the last one for good."""
-    time = Time()
+    at = Time()
 
     def see(name: str, url: str) -> tuple[Unit, str]:
-        unit, problem = next((u, p) for u, p, until in seen if time.now < until)
+        unit, problem = next((u, p) for u, p, until in seen if at.now < until)
         return unit, problem or service._problem(name, unit)
 
     return service.wait_healthy(
-        "sarai", "", hold_s, limit_s, see=see, clock=time.clock, sleep=time.sleep
+        "sarai", "", hold_s, limit_s, see=see, clock=at.clock, sleep=at.sleep
     )
 
 
@@ -67,6 +68,22 @@ def test_it_does_not(seen, message):
     with pytest.raises(ModelOpsError, match=message) as caught:
         watch(*seen)
     assert "Its journal says" in str(caught.value)
+
+
+def test_restarts_before_ours_are_not_counted():
+    """As after `systemctl restart` of a unit that was flapping: the count stays."""
+    assert watch((UP._replace(restarts=9), "", EVER))["healthy"]
+    with pytest.raises(ModelOpsError, match="died and was started again, 1 times"):
+        watch((DEAD._replace(restarts=9), "", EVER))
+    with pytest.raises(ModelOpsError, match="died and was started again, 2 times"):
+        watch((UP._replace(restarts=9), "", 5), (UP._replace(restarts=11), "", EVER))
+
+
+@pytest.mark.parametrize(("ago_s", "healthy"), [(5, False), (service.RECENT_S + 5, True)])
+def test_a_service_that_keeps_dying_is_not_healthy_now(monkeypatch, ago_s, healthy):
+    unit = UP._replace(restarts=3, pid=0, since_us=int((time.monotonic() - ago_s) * 1e6))
+    monkeypatch.setattr(service, "look", lambda name: unit)
+    assert service.state("sarai", "")["healthy"] is healthy
 
 
 def test_another_start_begins_anew():

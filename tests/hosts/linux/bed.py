@@ -35,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 CACHE = Path(os.environ.get("MODELOPS_BED_CACHE", "/var/cache/modelops-bed"))
 STATES = Path("/var/tmp/modelops-bed")  # not /tmp: guests have one of their own
+NAMESPACES = Path("/run/netns")
 HOSTS = ("h1", "h2", "h3")
 DISK_MB = 400
 USER = "noel"
@@ -86,7 +87,7 @@ class Bed:
     def up(self) -> None:
         """Build what is not cached, start the hosts and wait for their sshd."""
         self.down()
-        rootfs, site = _cached()
+        rootfs, site = cached()
         self.state.mkdir(parents=True)
         (self.state / "rootfs").symlink_to(rootfs)
         (self.state / "site").symlink_to(site)
@@ -106,14 +107,18 @@ class Bed:
         for host in HOSTS:
             with contextlib.suppress(SystemExit):
                 self.crash(host)
-        if Path(f"/run/netns/{self.namespace}").exists():
+        if (NAMESPACES / self.namespace).exists():
             # Shared SSH connections outlive the playbook that opened them.
             for pid in run("ip", "netns", "pids", self.namespace).stdout.split():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
         for name in (*(f"{self.name}-{host}" for host in HOSTS), self.namespace):
-            if Path(f"/run/netns/{name}").exists():
+            if (NAMESPACES / name).exists():
                 run("ip", "netns", "delete", name, check=False)
+        with _namespaces():
+            # The first `ip netns add` of a machine makes this a mount of its own.
+            if NAMESPACES.exists() and not any(NAMESPACES.iterdir()):
+                run("umount", NAMESPACES, check=False)
         for group in Path("/sys/fs/cgroup").glob(f"*/{self.name}"):
             _remove_cgroup(group)
         if self.state.exists():
@@ -183,7 +188,7 @@ class Bed:
 
     def command(self, *command: object) -> list[str]:
         """Return a command line that runs in the bed's network."""
-        net = f"--net=/run/netns/{self.namespace}"
+        net = f"--net={NAMESPACES / self.namespace}"
         return ["nsenter", net, "--", *(str(part) for part in command)]
 
     def exec(self, *command: object, check: bool = True, **options: object):
@@ -215,7 +220,8 @@ class Bed:
         run("ip", "-n", self.namespace, *arguments)
 
     def _network(self) -> None:
-        run("ip", "netns", "add", self.namespace)
+        with _namespaces():
+            run("ip", "netns", "add", self.namespace)
         self._ip("link", "set", "lo", "up")
         self._ip("link", "add", "br0", "type", "bridge")
         self._ip("addr", "add", f"{NET}.1/24", "dev", "br0")
@@ -312,7 +318,7 @@ class Bed:
         }
 
 
-def _cached() -> tuple[Path, Path]:
+def cached() -> tuple[Path, Path]:
     """Return the root file system and the folder of Python packages, built if need be."""
     missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
     if missing:
@@ -368,6 +374,15 @@ def _build_site(folder: Path, pins: str) -> None:
         "--only-binary=:all:", "--python-version=3.11", "--implementation=cp", *platforms,
         "--target", folder, "-r", wanted,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _namespaces() -> Iterator[None]:
+    """Keep other beds from adding the first namespace, or removing the last one, meanwhile."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "namespaces-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_running(pid: int) -> bool:

@@ -56,7 +56,8 @@ class Fleet:
             content = (self.builder / f"{MODEL}{suffix}").read_bytes()
             self.bed.put(host, content, f"{MODELS}/{MODEL}{suffix}")
         self.bed.put(host, CONFIG, f"{HOME}/config/sarai.yaml")
-        self.bed.ssh(host, "sudo systemctl enable --quiet sarai; sudo systemctl restart sarai")
+        start = "enable --quiet sarai", "reset-failed sarai", "restart sarai"
+        self.bed.ssh(host, "; ".join(f"sudo systemctl {step}" for step in start))
 
     def run(self, playbook: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess:
         with self.start(playbook, *arguments, **variables) as process:

@@ -1,0 +1,303 @@
+"""A builder that runs Windows: real Windows CPython under Wine, behind a WinRM server double.
+
+    python tests/hosts/windows/windows_bed.py up | down | vars [--name NAME]
+
+What is real and what is played stands in docs/windows-fidelity.md. The state of a bed is a folder:
+`prefix` (drive C: is `prefix/drive_c`), `host.json`, `ca.pem`, `server.pem`, `expired.pem`,
+`faults.json` (what a test breaks), `log` (what clients asked for, a JSON list a line).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import ipaddress
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import wine
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from winrm_double.programs import Programs
+
+HERE = Path(__file__).resolve().parent
+STATES = Path("/var/tmp/modelops-bed")
+USER = "sarai-builder"
+# Changed in place by whoever runs in the prefix: everything else may be shared with the cache.
+OWN = ("*.reg", ".update-timestamp")
+
+
+def unavailable() -> str:
+    """Return why there can be no bed on this machine, or an empty text."""
+    if os.geteuid() != 0:
+        return "the Windows test bed needs root"
+    if not Path("/etc/debian_version").exists():
+        return "the Windows test bed needs Debian"
+    return ""
+
+
+class WindowsBed:
+    """One host, found again by its name whatever became of the process that started it.
+
+    Args:
+        netns: the network namespace that it lives in; without one this machine's loopback.
+        address: where it listens.
+    """
+
+    python = rf"C:\{wine.PYTHON}\python.exe"
+
+    def __init__(self, name: str = "win", netns: str = "", address: str = "127.0.0.1") -> None:
+        self.name, self._netns, self._address = name, netns, address
+        self.state = STATES / f"windows-{name}"
+        self.prefix = self.state / "prefix"
+
+    def up(self) -> None:
+        """Build what is not cached, and start the host."""
+        self.down()
+        cache = wine.cached()
+        self.state.mkdir(parents=True)
+        self.state.chmod(0o700)
+        shutil.copytree(cache, self.prefix, symlinks=True, copy_function=_shared)
+        _certificates(self.state, self._address)
+        environment = wine.environment(self.prefix)
+        host = {
+            "user": USER, "password": secrets.token_urlsafe(18), "address": self._address,
+            "environment": environment,
+        }  # fmt: skip
+        (self.state / "host.json").write_text(json.dumps(host))
+        self._break(boot=0)
+        command = [sys.executable, "-m", "winrm_double", str(self.state)]
+        if self._netns:
+            command = ["nsenter", f"--net=/run/netns/{self._netns}", "--", *command]
+        with (self.state / "double.log").open("wb") as said:
+            process = subprocess.Popen(
+                command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                start_new_session=True,
+            )  # fmt: skip
+        (self.state / "pid").write_text(f"{process.pid} {_started(process.pid)}")
+        deadline = time.monotonic() + 60
+        while not (self.state / "ports").exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit((self.state / "double.log").read_text())
+            time.sleep(0.05)
+        # Wine's services start with the first program, which the first call need not wait for.
+        wine.run("wine", self.python, "-c", "", env=environment)
+
+    def down(self) -> None:
+        """End everything that a bed of this name ever started, also after a kill."""
+        with contextlib.suppress(OSError, ValueError):
+            pid, started = (self.state / "pid").read_text().split()
+            if _started(int(pid)) == started:
+                os.kill(int(pid), signal.SIGKILL)
+        if self.prefix.exists():
+            self._end_programs()
+        if self.state.exists():
+            shutil.rmtree(self.state)
+        with contextlib.suppress(OSError):
+            STATES.rmdir()
+
+    # -- talking to it
+
+    def inventory_vars(self, scheme: str = "https") -> dict[str, Any]:
+        """Return the variables with which Ansible reaches the host."""
+        host = json.loads((self.state / "host.json").read_text())
+        ports = json.loads((self.state / "ports").read_text())
+        return {
+            "ansible_connection": "winrm",
+            "ansible_host": self._address,
+            "ansible_port": ports[scheme == "http"],
+            "ansible_winrm_scheme": scheme,
+            "ansible_winrm_transport": ["ntlm"],
+            "ansible_winrm_server_cert_validation": "validate",
+            "ansible_winrm_ca_trust_path": str(self.state / "ca.pem"),
+            "ansible_user": host["user"],
+            "ansible_password": host["password"],
+            "ansible_python_interpreter": self.python,
+        }
+
+    def path(self, name: str) -> Path:
+        """Return where a path of the host lies on this machine."""
+        return Programs(self.prefix, {}, USER).path(name)
+
+    def log(self) -> list[list[Any]]:
+        """Return what clients asked for so far."""
+        path = self.state / "log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    # -- breaking it
+
+    def drop(self, seconds: float) -> None:
+        """Close every connection without an answer, for so long."""
+        self._break(drop_until=time.time() + seconds)
+
+    def slow(self, seconds: float) -> None:
+        """Let every answer take so much longer."""
+        self._break(slow_s=seconds)
+
+    def quota(self, **quotas: int) -> None:
+        """Set limits other than those of a stock Windows 11, such as MaxMemoryPerShellMB."""
+        self._break(quotas=quotas)
+
+    def certificate(self, name: str) -> None:
+        """Show another certificate: `server`, `expired` or `stranger` (of another CA)."""
+        self._break(certificate=name)
+        time.sleep(0.3)
+
+    def stop_service(self) -> None:
+        self._break(stopped=True)
+        time.sleep(0.3)
+
+    def start_service(self) -> None:
+        self._break(stopped=False)
+        time.sleep(0.3)
+
+    def reboot(self, seconds: float = 2) -> None:
+        """End every program, lose every shell, and be gone for so long. Files stay as they are."""
+        self.stop_service()
+        self._end_programs()
+        time.sleep(seconds)
+        self._break(boot=time.time(), stopped=False)
+        time.sleep(0.5)
+
+    def mend(self) -> None:
+        """Undo whatever was broken."""
+        self._break(drop_until=0, slow_s=0, quotas={}, certificate="server", stopped=False)
+        time.sleep(0.3)
+
+    def _break(self, **faults: Any) -> None:
+        path = self.state / "faults.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(known | faults))
+        part.replace(path)
+
+    def _end_programs(self) -> None:
+        environment = wine.environment(self.prefix)
+        subprocess.run(["wineserver", "-k"], env=environment, check=False, timeout=60)
+        subprocess.run(["wineserver", "-w"], env=environment, check=False, timeout=60)
+        mark = f"WINEPREFIX={self.prefix}\0".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (process / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def windows_bed(name: str, netns: str = "", address: str = "127.0.0.1") -> Iterator[WindowsBed]:
+    """Give a host and leave nothing of it behind."""
+    bed = WindowsBed(name, netns, address)
+    try:
+        bed.up()
+        yield bed
+    finally:
+        bed.down()
+
+
+def _shared(source: str, dest: str) -> None:
+    """Share a file with the cache, unless Wine changes it in place."""
+    if any(Path(source).match(pattern) for pattern in OWN):
+        shutil.copy2(source, dest)
+    else:
+        os.link(source, dest)
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, which with its id names it for good."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
+def _certificates(folder: Path, address: str) -> None:
+    """Make a CA, a certificate of it, one that expired, and one of a CA that nobody knows."""
+    now = datetime.datetime.now(datetime.UTC)
+    year = datetime.timedelta(days=365)
+    cas = {name: _ca(name, now) for name in ("ca", "other")}
+    wanted = ("server", "ca", year), ("expired", "ca", -year / 12), ("stranger", "other", year)
+    for name, ca, left in wanted:
+        authority, signer = cas[ca]
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName(
+            [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("winhost")]
+        )
+        certificate = (
+            _builder("winhost", authority.subject, key, now, now + left)
+            .add_extension(names, critical=False)
+            .sign(signer, hashes.SHA256())
+        )
+        (folder / f"{name}.pem").write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM) + _pem(key)
+        )
+    (folder / "ca.pem").write_bytes(cas["ca"][0].public_bytes(serialization.Encoding.PEM))
+
+
+def _ca(name: str, now: datetime.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"bed {name}")])
+    until = now + datetime.timedelta(days=730)
+    certificate = (
+        _builder(f"bed {name}", subject, key, now, until)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate, key
+
+
+def _builder(
+    name: str,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime.datetime,
+    until: datetime.datetime,
+) -> x509.CertificateBuilder:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=400))
+        .not_valid_after(until)
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("do", choices=["up", "down", "vars"])
+    parser.add_argument("--name", default="win")
+    options = parser.parse_args()
+    if not re.fullmatch(r"\w+", options.name):
+        parser.error("a name is letters and digits")
+    bed = WindowsBed(options.name)
+    if options.do == "down":
+        bed.down()
+        return
+    if options.do == "up":
+        bed.up()
+    print(json.dumps(bed.inventory_vars(), indent=1))
+
+
+if __name__ == "__main__":
+    main()
