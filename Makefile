@@ -81,5 +81,5 @@ clean:
 # Pins again what requirements/*.in name, for Python 3.11 to 3.13 at once.
 requirements: .venv/dev
 	$(BIN)/python -m pip install --quiet uv
-	for set in project dev builder; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+	for set in project dev builder builder-gpu; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-deps --upgrade requirements/models.in -o requirements/models.txt
