@@ -236,7 +236,8 @@ def _memory_freed(host: Mapping[str, Any]) -> str:
     if not (before and now and was_fp32):
         return ""
     return (
-        f"The service itself held {report.size(before)} on FP32 and holds {report.size(now)} now."
+        f"The service itself held {report.size(before)} on FP32 and {report.size(now)} on this"
+        " release."
     )
 
 

@@ -27,7 +27,6 @@ options:
   state:
     description:
       - V(query) tells the state and what is wrong, and changes nothing.
-      - V(locked) and V(unlocked) take and give back the lock of a whole run, on any folder.
       - V(recovered) undoes a move that was interrupted, and then tells what V(query) tells.
       - V(staged) verifies a transferred pair by SHA-256 and makes it a release.
       - V(active) makes a release the live one and lets the configuration name it. It leaves
@@ -39,8 +38,6 @@ options:
     choices:
       - query
       - recovered
-      - locked
-      - unlocked
       - staged
       - active
       - committed
@@ -102,17 +99,6 @@ options:
     description: Let V(query) compare SHA-256, not sizes only.
     type: bool
     default: false
-  run:
-    description: Who takes the lock. C(run) (an id), C(owner), C(boot) and C(pid) of its process.
-    type: dict
-  ttl_s:
-    description: Seconds after which a lock counts as abandoned.
-    type: int
-    default: 14400
-  force:
-    description: Take the lock even from a run that holds it.
-    type: bool
-    default: false
 attributes:
   check_mode:
     description: Tells the moves that a real run makes.
@@ -144,7 +130,7 @@ EXAMPLES = r"""
 RETURN = r"""
 state:
   description: The state after the step.
-  returned: success, but for the locks
+  returned: success
   type: dict
 moved:
   description: The steps that were done, or that check mode would do.
@@ -167,7 +153,7 @@ free_bytes:
   type: int
 lock:
   description: The lock of a run, if there is one.
-  returned: for V(query) and V(recovered), and when V(locked) fails
+  returned: for V(query) and V(recovered)
   type: dict
 mismatched:
   description: The files to send again.
@@ -176,8 +162,6 @@ mismatched:
   elements: str
 """
 
-import errno
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +173,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STATES = [
-    "query", "recovered", "locked", "unlocked", "staged", "active", "committed", "reverted",
-    "rolled_back", "pruned",
+    "query", "recovered", "staged", "active", "committed", "reverted", "rolled_back", "pruned",
 ]  # fmt: skip
 ARGUMENT_SPEC: dict[str, Any] = {
     "root": {"type": "path", "required": True},
@@ -210,13 +193,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "only_from": {"type": "str"},
     "keep": {"type": "int", "default": 1},
     "verify": {"type": "bool", "default": False},
-    "run": {"type": "dict"},
-    "ttl_s": {"type": "int", "default": 14400},
-    "force": {"type": "bool", "default": False},
 }
 REQUIRED_IF = [
-    ("state", "locked", ["run"]),
-    ("state", "unlocked", ["run"]),
     ("state", "staged", ["release", "manifest"]),
     ("state", "active", ["release", "config"]),
     ("state", "committed", ["release"]),
@@ -227,13 +205,6 @@ REQUIRED_IF = [
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do the step that the parameters name; the result is the module's."""
     root, state = Path(params["root"]), params["state"]
-    if state in ("locked", "unlocked"):
-        with lease.one_call(root) if root.is_dir() else nullcontext():
-            if state == "locked":
-                _lock(params, check_mode)
-            else:
-                lease.give_back(root, params["run"]["run"], check_mode)
-        return {"changed": False}
     store = Store(root, params["name"])
     if state == "query":
         found = release.query(store, params["verify"])
@@ -242,17 +213,6 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _change(store, params, check_mode)
     with lease.one_call(root):
         return _change(store, params, check_mode)
-
-
-def _lock(params: Mapping[str, Any], check_mode: bool) -> None:
-    root = Path(params["root"])
-    wanted = params["run"], params["ttl_s"], params["force"], check_mode
-    try:
-        lease.take(root, *wanted)
-    except OSError as error:
-        if error.errno != errno.ENOSPC or not Store(root, params["name"]).give_room():
-            raise
-        lease.take(root, *wanted)
 
 
 def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

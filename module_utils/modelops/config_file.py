@@ -15,7 +15,7 @@ from typing import Any
 
 from . import splice
 from .errors import ModelOpsError
-from .files import fsync_dir, rename_durable
+from .files import rename_durable
 
 
 def digest(content: bytes | None) -> str:
@@ -92,7 +92,6 @@ def replace(path: Path, content: bytes, expected: str) -> None:
             remedy="Run again: the change is then planned on the file as it is now.",
         )
     rename_durable(part, path)
-    fsync_dir(path.parent)
 
 
 def carry_over(content: bytes, source: bytes, target: bytes) -> bytes | None:

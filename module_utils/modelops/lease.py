@@ -6,16 +6,17 @@ its process is known to be dead because it ran on this very machine since its la
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import locks
 from .errors import ModelOpsError
 from .files import fsync_dir, write_atomic
 
@@ -41,20 +42,19 @@ _UNKNOWN = {"owner": "unknown", "run": "", "boot": "", "pid": 0, "since": 0, "ex
 def one_call(root: Path, wait_s: float = 120.0) -> Iterator[None]:
     """Let one call at a time look at a folder and change it.
 
-    The folder itself is locked (flock): that needs no file, so it works on a full disk, and the
-    system drops it when the process dies.
+    The folder itself is locked (flock): that needs no file, so it works on a full disk. On Windows,
+    where a folder cannot be locked, it is a file. The system drops both when the process dies.
 
     Raises:
         ModelOpsError: another call held it for all of `wait_s` seconds.
     """
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     deadline = time.monotonic() + wait_s
-    try:
+    with ExitStack() as held:
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(_held(root))
                 break
-            except BlockingIOError:
+            except (BlockingIOError, ModelOpsError):
                 if time.monotonic() >= deadline:
                     raise ModelOpsError(
                         "another call is at work in this folder",
@@ -62,6 +62,20 @@ def one_call(root: Path, wait_s: float = 120.0) -> Iterator[None]:
                         remedy="Wait for it to end and run again.",
                     ) from None
                 time.sleep(0.05)
+        yield
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[None]:
+    if sys.platform == "win32":
+        with locks.exclusive(root / f"{NAME}.call", "a step of a run"):
+            yield
+        return
+    import fcntl
+
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

@@ -169,6 +169,8 @@ def _see(name: str, url: str) -> tuple[Unit, str]:
 def _problem(name: str, unit: Unit) -> str:
     if unit.load == "not-found":
         return f"systemd knows no unit {name}"
+    if unit.active == "failed" and unit.restarts:
+        return f"it died {unit.restarts + 1} times, and systemd gave up (result {unit.result})"
     if unit.active != "active":
         return f"it is {unit.active} ({unit.sub}, result {unit.result})"
     return ""

@@ -12,7 +12,8 @@ import io
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -206,13 +207,28 @@ Entries = dict[str, int]  # name to file
 FOLDER = -1
 
 
+@dataclass(frozen=True)
+class _Change:
+    """What happens to a folder's entries; both halves of a rename have its number."""
+
+    entries: dict[str, int | None]
+    rename: int = 0
+
+
 @dataclass
 class _Folder:
     durable: Entries = field(default_factory=dict)
-    pending: list[dict[str, int | None]] = field(default_factory=list)
+    pending: list[_Change] = field(default_factory=list)
 
     def now(self) -> Entries:
         return _changed(self.durable, self.pending)
+
+    def settle(self, wanted: Callable[[_Change], bool]) -> set[int]:
+        """Make changes durable; return the renames among them."""
+        done = [change for change in self.pending if wanted(change)]
+        self.durable = _changed(self.durable, done)
+        self.pending = [change for change in self.pending if change not in done]
+        return {change.rename for change in done} - {0}
 
 
 @dataclass
@@ -231,15 +247,20 @@ class Disk:
     Folders keep each entry's change on its own: un-synced changes may reach the disk in any order.
     A file keeps the content of its last fsync; newer content may be there whole, or in part with
     a tail of zeros.
+
+    Args:
+        journal: a rename from folder to folder is there as a whole or not at all, as on ext4, XFS
+            and NTFS; without it one half may be.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, journal: bool = False) -> None:
         self.root = root.resolve()
+        self._journal, self._renames = journal, itertools.count(1)
         self._folders: dict[Path, _Folder] = {}
         self._files: list[_Stored] = []
         self._of_inode: dict[int, int] = {}
-        for folder, _, names in os.walk(self.root):
-            here = self._folders[Path(folder)] = _Folder()
+        for folder, folders, names in os.walk(self.root):
+            here = self._folders[Path(folder)] = _Folder(dict.fromkeys(folders, FOLDER))
             for name in names:
                 path = Path(folder, name)
                 here.durable[name] = self._new(path.stat().st_ino)
@@ -251,18 +272,19 @@ class Disk:
         if op.kind in ("create", "scratch"):
             number = self._new(op.inode)
             if op.kind == "create":
-                parent.pending.append({op.path.name: number})
+                parent.pending.append(_Change({op.path.name: number}))
         elif op.kind == "mkdir":
             self._folders[op.path] = _Folder()
-            parent.pending.append({op.path.name: FOLDER})
+            parent.pending.append(_Change({op.path.name: FOLDER}))
         elif op.kind in ("unlink", "rmdir"):
-            parent.pending.append({op.path.name: None})
+            parent.pending.append(_Change({op.path.name: None}))
             self._folders.pop(op.path, None)
         elif op.kind == "replace":
             self._rename(op)
         elif op.kind == "fsync" and op.is_folder:
-            folder = self._folders[op.path]
-            folder.durable, folder.pending = folder.now(), []
+            renames = self._folders[op.path].settle(lambda change: True)
+            for folder in self._folders.values():
+                folder.settle(lambda change: change.rename in renames)
         elif op.kind in ("write", "ftruncate", "fsync"):
             self._change(self._files[self._of_inode[op.inode]], op)
 
@@ -279,7 +301,11 @@ class Disk:
         """Yield the states that the disk can come back with."""
         seen = set()
         choices = [list(_survivors(folder)) for folder in self._folders.values()]
-        for chosen in itertools.product(*choices):
+        for kept in itertools.product(*choices):
+            chosen = tuple(entries for entries, _ in kept)
+            halves = Counter(itertools.chain.from_iterable(renames for _, renames in kept))
+            if any(count == 1 for count in halves.values()):
+                continue
             places = {
                 str((folder / name).relative_to(self.root)): number
                 for folder, entries in zip(self._folders, chosen, strict=True)
@@ -294,9 +320,11 @@ class Disk:
                     yield state
 
     def _has_name(self, folder: Path, chosen: tuple[Entries, ...]) -> bool:
-        """Tell whether a folder below the root survived itself."""
+        """Tell whether a folder below the root survived itself, with those around it."""
         around = dict(zip(self._folders, chosen, strict=True))
-        return folder == self.root or folder.name in around.get(folder.parent, {})
+        return folder == self.root or (
+            folder.name in around.get(folder.parent, {}) and self._has_name(folder.parent, chosen)
+        )
 
     def _new(self, inode: int) -> int:
         self._files.append(_Stored())
@@ -308,10 +336,11 @@ class Disk:
         source, target = self._folders[op.path.parent], self._folders[op.target.parent]
         number = source.now()[op.path.name]
         if source is target:
-            source.pending.append({op.path.name: None, op.target.name: number})
+            source.pending.append(_Change({op.path.name: None, op.target.name: number}))
         else:
-            target.pending.append({op.target.name: number})
-            source.pending.append({op.path.name: None})
+            rename = next(self._renames) if self._journal else 0
+            target.pending.append(_Change({op.target.name: number}, rename))
+            source.pending.append(_Change({op.path.name: None}, rename))
 
     def _change(self, file: _Stored, op: Op) -> None:
         if op.kind == "fsync":
@@ -332,8 +361,11 @@ class Disk:
         return list(dict.fromkeys([file.durable, torn, file.content]))
 
 
-def _survivors(folder: _Folder) -> Iterator[Entries]:
-    """The entries that a folder can come back with: any of the pending changes, in their order."""
+def _survivors(folder: _Folder) -> Iterator[tuple[Entries, frozenset[int]]]:
+    """The entries that a folder can come back with, and the renames that these show.
+
+    Any of the pending changes survive, in their order.
+    """
     count = len(folder.pending)
     if count <= 3:
         kept = [c for n in range(count + 1) for c in itertools.combinations(range(count), n)]
@@ -344,14 +376,16 @@ def _survivors(folder: _Folder) -> Iterator[Entries]:
         kept += [(i,) for i in whole]
     seen = []
     for chosen in kept:
-        entries = _changed(folder.durable, [folder.pending[i] for i in chosen])
-        if entries not in seen:
-            seen.append(entries)
-            yield entries
+        changes = [folder.pending[i] for i in chosen]
+        renames = frozenset(change.rename for change in changes) - {0}
+        state = _changed(folder.durable, changes), renames
+        if state not in seen:
+            seen.append(state)
+            yield state
 
 
-def _changed(entries: Entries, changes: list[dict[str, int | None]]) -> Entries:
+def _changed(entries: Entries, changes: Iterable[_Change]) -> Entries:
     result: dict[str, int | None] = dict(entries)
     for change in changes:
-        result.update(change)
+        result.update(change.entries)
     return {name: number for name, number in result.items() if number is not None}

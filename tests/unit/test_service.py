@@ -56,6 +56,7 @@ def test_it_holds():
     ("seen", "message"),
     [
         ([(FAILED, "", EVER)], "it is failed"),
+        ([(FAILED._replace(restarts=4), "", EVER)], "it died 5 times, and systemd gave up"),
         ([(STARTING, "", 2), (DEAD, "", EVER)], "died and was started again, 1 times"),
         ([(UP, "", 8), (DEAD, "", EVER)], "died and was started again"),
         ([(UP, "", 8), (UP, SILENT, EVER)], "it was healthy for 8.* s, then the health check"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from bed import HOSTS, Bed, bed, unavailable
-from fleet import Fleet
+from fleet import INJECTED, PHASES, Fleet
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +22,18 @@ def hosts() -> Iterator[Bed]:
         yield own
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from test_faults import INJECTED, PHASES
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a worker of pytest-xdist tell what it injected."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["injected"] = dict(INJECTED)
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    INJECTED.update(getattr(node, "workeroutput", {}).get("injected", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if INJECTED:
         counts = ", ".join(f"{phase} {INJECTED[phase]}" for phase in PHASES)
         terminalreporter.write_line(f"runs broken off, by phase: {counts}")

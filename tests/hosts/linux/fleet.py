@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ audio_omni:   # the voice
   max_memory_mb: 4400
 wake_word: "sarai"
 """
+# Where a run is broken off: its phase, and the task that has just begun.
+PHASES = {
+    "transfer": "transfer : Verify its SHA-256 and make it a release",
+    "activation": "activate : Move the pair to the live names",
+    "restart": "sarai_service : Restart the unit",
+    "validation": "validate : Measure INT8 against FP32 on the target",
+    "commit": "activate : Commit the release",
+}
+# How often a run was broken off in which phase; conftest.py prints it.
+INJECTED: Counter[str] = Counter()
 # Small models are not faster in INT8: the figures are not what is tested here.
 FAST: dict[str, Any] = {
     "sarai_measure_runs": 1,

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
 
 import pytest
 from bed import HOME, HOSTS, ROOT
-from fleet import CONFIG, MODELS, Fleet
+from fleet import CONFIG, INJECTED, MODELS, PHASES, Fleet
 
 INT8 = f"{MODELS}/agi_audio_core_int8.onnx"
 ADOPT = {"transfer_strategy": "adopt"}
 # One host, and the builder's part only as far as the release needs it.
 ONE = ("--limit", "h1,control,localhost", "--tags", "release")
-# How often a run was broken off in which phase; conftest.py prints it.
-INJECTED: Counter[str] = Counter()
 # A byte more or less is not what these small models' figures show.
 NO_GATES = {"sarai_gate_mse_max": 1000, "sarai_gate_mae_max": 1000, "sarai_gate_cosine_min": -1}
-# Where a run is broken off: its phase, and the task that has just begun.
-PHASES = {
-    "transfer": "transfer : Verify its SHA-256 and make it a release",
-    "activation": "activate : Move the pair to the live names",
-    "restart": "sarai_service : Restart the unit",
-    "validation": "validate : Measure INT8 against FP32 on the target",
-    "commit": "activate : Commit the release",
-}
 
 
 def until(condition, limit_s: float, what: str) -> None:

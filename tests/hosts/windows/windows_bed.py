@@ -79,9 +79,9 @@ class WindowsBed:
         }  # fmt: skip
         (self.state / "host.json").write_text(json.dumps(host))
         self._break(boot=0)
-        command = [sys.executable, "-m", "winrm_double", str(self.state)]
-        if self._netns:
-            command = ["nsenter", f"--net=/run/netns/{self._netns}", "--", *command]
+        # Wine's server opens all sockets: whoever starts it first decides in which network.
+        inside = ["nsenter", f"--net=/run/netns/{self._netns}", "--"] if self._netns else []
+        command = [*inside, sys.executable, "-m", "winrm_double", str(self.state)]
         with (self.state / "double.log").open("wb") as said:
             process = subprocess.Popen(
                 command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
@@ -94,7 +94,7 @@ class WindowsBed:
                 raise SystemExit((self.state / "double.log").read_text())
             time.sleep(0.05)
         # Wine's services start with the first program, which the first call need not wait for.
-        wine.run("wine", self.python, "-c", "", env=environment)
+        wine.run(*inside, "wine", self.python, "-c", "", env=environment)
 
     def down(self) -> None:
         """End everything that a bed of this name ever started, also after a kill."""

@@ -1,0 +1,14 @@
+"""Runs host_lock as Ansible does, and on a Windows host over the bridge."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from plugin_utils.bridge import Bridge
+
+
+class ActionModule(Bridge):
+    """The module host_lock."""
