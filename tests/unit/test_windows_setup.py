@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
+import http.server
+import ipaddress
 import itertools
 import re
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 import tree_sitter_powershell
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from tree_sitter import Language, Node, Parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,3 +228,52 @@ def test_the_documentation_and_the_inventories_agree(root, settings):
         assert variables["sarai_builder_dir"].startswith(defaults["Folder"] + "\\")
         assert variables["ansible_port"] == 5986
         assert variables["ansible_winrm_ca_trust_path"].endswith("/files/winrm-ca.pem")
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A port that has a certificate of the form that the script asks Windows for, and its file."""
+    key = rsa.generate_private_key(65537, 3072)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    use = dict.fromkeys(
+        ["content_commitment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign",
+         "encipher_only", "decipher_only"], False,
+    )  # fmt: skip
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.KeyUsage(digital_signature=True, key_encipherment=True, **use), True)
+        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False)
+        .add_extension(x509.SubjectAlternativeName(names), False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (tmp_path / "both.pem").write_bytes(pem + private)
+    file = tmp_path / "winrm-ca.pem"
+    file.write_bytes(pem.replace(b"\n", b"\r\n"))  # as Set-Content ends lines
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1], file
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_the_controller_takes_the_certificate_as_its_own_authority(served, name):
+    port, file = served
+    url = f"https://{name}:{port}/wsman"
+    assert requests.get(url, verify=str(file), timeout=10).status_code == 501
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(url, timeout=10)
