@@ -47,7 +47,7 @@ def _not_looked_at(result: Mapping[str, Any]) -> Finding:
     if result.get("unreachable"):
         remedy = "See that it is up and that this user may log in."
         return finding("connection", False, _why(result), "the host answers", remedy)
-    remedy = "Correct this first: nothing else could be looked at."
+    remedy = "Correct this first: the other rows need them."
     return finding("the modules", False, _why(result), "they run there", remedy)
 
 

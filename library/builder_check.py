@@ -43,8 +43,12 @@ options:
     description: The package index; without it the one that the host's own pip is configured for.
     type: str
   wheelhouse:
-    description: A folder of wheels on this host, instead of an index.
+    description: A folder of wheels on this host, instead of an index. It need not be there yet.
     type: path
+  wheels:
+    description: How many wheels the controller has for O(wheelhouse).
+    type: int
+    default: 0
   gpu_required:
     description: Whether FP32 must run on a GPU. Otherwise what is wrong with it is advice.
     type: bool
@@ -128,6 +132,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "packages": {"type": "str", "choices": ["kept", "whole", "lacking"], "default": "kept"},
     "index_url": {"type": "str"},
     "wheelhouse": {"type": "path"},
+    "wheels": {"type": "int", "default": 0},
     "gpu_required": {"type": "bool", "default": False},
     "gpu_memory": {"type": "int", "default": 6500000000},
     "memory": {"type": "int", "default": 500000000},

@@ -182,9 +182,10 @@ def check_packages_source(params: Mapping[str, Any]) -> Finding:
     if params["wheelhouse"]:
         folder = Path(params["wheelhouse"])
         count = len(list(folder.glob("*.whl"))) if folder.is_dir() else 0
-        remedy = "Bring the wheelhouse there, or let preflight_wheelhouse be empty."
-        name = f"wheelhouse {folder}"
-        return finding(name, count > 0, f"{count} wheels", "wheels", remedy, level)
+        value = f"{count} wheels there, {params['wheels']} on the controller"
+        remedy = "Make it on the controller (make wheelhouse), or bring it there by hand."
+        ok = count + params["wheels"] > 0
+        return finding(f"wheelhouse {folder}", ok, value, "wheels", remedy, level)
     index = ["--index-url", params["index_url"]] if params["index_url"] else []
     answer = ask(
         [sys.executable, "-I", "-X", "utf8", "-m", "pip", "--disable-pip-version-check",

@@ -148,7 +148,8 @@ def check_model(path: Path) -> Finding:
     try:
         value = _whole(path)
     except ModelOpsError as error:
-        return finding(f"FP32 model {path}", False, error, "present and whole", remedy)
+        why = str(error).removeprefix(f"{path}: ")
+        return finding(f"FP32 model {path}", False, why, "present and whole", remedy)
     return finding(f"FP32 model {path}", True, value, "present and whole", remedy)
 
 

@@ -77,6 +77,7 @@ def test_every_problem_of_every_host(fresh, closed, monkeypatch):
         fresh,
         sarai_builder_base_python="{{ ansible_playbook_python }}",
         sarai_builder_python="/nowhere/venv/bin/python3",
+        preflight_packages_from="wheelhouse",
         preflight_wheelhouse="/nowhere/wheels",
         preflight_disk_factor=1e15,
     )
@@ -85,7 +86,7 @@ def test_every_problem_of_every_host(fresh, closed, monkeypatch):
         f"FP32 model {fresh.builder / MODEL}",
         f"disk of {fresh.builder}",
         f"SSH of target2, 127.0.0.1 port {closed}",
-        "wheelhouse /nowhere/wheels",
+        "wheelhouse /nowhere/venv-wheelhouse",
     ]
     assert found(told, "builder", "advice") == [
         "environment of /nowhere/venv/bin/python3",

@@ -23,6 +23,7 @@ PARAMS = {
     "packages": "kept",
     "index_url": None,
     "wheelhouse": None,
+    "wheels": 0,
     "gpu_required": False,
     "gpu_memory": 6_500_000_000,
     "call_limit_s": 60,
@@ -204,6 +205,7 @@ def test_the_wheelhouse(tmp_path):
     params = PARAMS | {"packages": "lacking", "wheelhouse": str(tmp_path / "wheels")}
     assert builder_host.check_packages_source(params)["level"] == "problem"
     assert builder_host.check_packages_source(params | {"packages": "whole"})["level"] == "advice"
+    assert builder_host.check_packages_source(params | {"wheels": 1})["level"] == "ok"
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "a.whl").touch()
     assert builder_host.check_packages_source(params)["level"] == "ok"
