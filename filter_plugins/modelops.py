@@ -98,33 +98,6 @@ def lock_is_abandoned(lock: Mapping[str, Any]) -> bool:
     return lease.abandoned(lock, lease.boot_id())
 
 
-def preflight_problems(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
-    """List what preflight found wrong on the hosts, a line each: value, threshold and remedy."""
-    lines: list[str] = []
-    for host in hosts:
-        name = host["inventory_hostname"]
-        findings = host.get("__preflight_host", {}).get("findings", [])
-        lines += [
-            f"{name}: {row['check']}: {row['value']} (wanted: {row['threshold']}). {row['remedy']}"
-            for row in findings
-            if not row["ok"]
-        ]
-        if "__sarai_service_look" in host:
-            lines += [f"{name}: {text}" for text in _service_problems(host["__sarai_service_look"])]
-        if host.get("__sarai_config_problem"):
-            lines.append(f"{name}: {host['__sarai_config_problem']}")
-    return lines
-
-
-def _service_problems(found: Mapping[str, Any]) -> list[str]:
-    """Say why a service could not be restarted. It may be unhealthy: that may be what is mended."""
-    if "unit" not in found:
-        why = found.get("module_stderr") or found.get("msg") or "unknown"
-        return [f"the service cannot be looked at with become: {why.strip()}. Give the user sudo."]
-    unit = found["unit"]
-    return [] if unit["load"] == "loaded" else [f"systemd knows no such unit ({unit['load']})"]
-
-
 def validation_tests(
     measured: Mapping[str, Any],
     found: Mapping[str, Any],
@@ -299,7 +272,6 @@ class FilterModule:
             "config_problem": config_problem,
             "failed_gates": failed_gates,
             "lock_is_abandoned": lock_is_abandoned,
-            "preflight_problems": preflight_problems,
             "release_report": release_report,
             "report_markdown": report_markdown,
             "report_text": report_text,

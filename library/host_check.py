@@ -18,14 +18,23 @@ options:
     type: str
     default: "3.11"
   packages:
-    description: Packages that this Python must have.
+    description: Packages that this Python, or that of O(environment), must have.
     type: list
     elements: str
     default: []
+  environment:
+    description:
+      - The Python of an environment that is made later. With it, packages and model are looked at
+        by that Python, and what the environment lacks is no problem yet.
+    type: path
   model:
     description: The graph file of the FP32 pair.
     type: path
     required: true
+  data_bytes:
+    description: The size that the data file of the FP32 pair must have. 0 asks none.
+    type: int
+    default: 0
   folder:
     description: The folder that the INT8 pair is written to.
     type: path
@@ -46,6 +55,22 @@ options:
     description: Bytes of memory on top of O(memory_factor).
     type: int
     default: 0
+  controller_time:
+    description: The controller's clock, in seconds since 1970. 0 compares no clocks.
+    type: float
+    default: 0.0
+  clock_skew_s:
+    description: Seconds that the clocks may differ.
+    type: float
+    default: 60.0
+  clock_delay_s:
+    description: Seconds that it may take from O(controller_time) until this runs.
+    type: float
+    default: 30.0
+  call_limit_s:
+    description: Seconds that the Python of O(environment) may take.
+    type: float
+    default: 60.0
 attributes:
   check_mode:
     description: It only looks.
@@ -69,7 +94,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: A row a check, with check, ok, value, threshold and remedy.
+  description:
+    - A row a check, with check, level (V(ok), V(advice) or V(problem)), value, threshold and
+      remedy.
   returned: success
   type: list
   elements: dict
@@ -86,12 +113,18 @@ if TYPE_CHECKING:
 ARGUMENT_SPEC: dict[str, Any] = {
     "python": {"type": "str", "default": "3.11"},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "environment": {"type": "path"},
     "model": {"type": "path", "required": True},
+    "data_bytes": {"type": "int", "default": 0},
     "folder": {"type": "path", "required": True},
     "spared_by": {"type": "path", "required": True},
     "disk_factor": {"type": "float", "default": 0.3},
     "memory_factor": {"type": "float", "default": 0.0},
     "memory_base": {"type": "int", "default": 0},
+    "controller_time": {"type": "float", "default": 0.0},
+    "clock_skew_s": {"type": "float", "default": 60.0},
+    "clock_delay_s": {"type": "float", "default": 30.0},
+    "call_limit_s": {"type": "float", "default": 60.0},
 }
 
 

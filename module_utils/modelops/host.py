@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import sys
+import sysconfig
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import windows
+from . import outside, windows
 from .errors import ModelOpsError
 
 Finding = dict[str, Any]
 
 
-def finding(check: str, ok: bool, value: object, threshold: object, remedy: str) -> Finding:
-    """Return one row: what was looked at, whether it is right, and what to do when it is not."""
+# In an environment's answer, before the rows as JSON.
+MARK = "@@rows@@"
+IN_ENVIRONMENT = f"""
+import json, sys
+asked = json.loads(sys.stdin.buffer.read())
+sys.path.insert(0, asked["code"])
+from modelops import host
+print({MARK!r} + json.dumps(host.check_inside(asked["packages"], asked["model"])))
+"""
+
+
+def finding(
+    check: str,
+    ok: bool,
+    value: object,
+    threshold: object,
+    remedy: str,
+    level: str = "problem",
+) -> Finding:
+    """Return one row: what was looked at, how it is, and what to do when it is not right.
+
+    Args:
+        level: what it is when it is not right: `problem`, or `advice`, which stops nothing.
+    """
     return {
         "check": check,
-        "ok": ok,
+        "level": "ok" if ok else level,
         "value": str(value),
         "threshold": str(threshold),
         "remedy": "" if ok else remedy,
@@ -29,15 +54,20 @@ def finding(check: str, ok: bool, value: object, threshold: object, remedy: str)
 
 
 def check_python(minimum: str) -> Finding:
-    """Check the version of the Python that runs this."""
+    """Check the version of the Python that runs this, and on Windows for what it was built."""
     wanted = tuple(int(part) for part in minimum.split("."))
-    return finding(
-        "Python",
-        sys.version_info[: len(wanted)] >= wanted,
-        f"{platform.python_version()} ({sys.executable})",
-        f">= {minimum}",
-        "Install a newer Python and point ansible_python_interpreter at it.",
-    )
+    ok = sys.version_info[: len(wanted)] >= wanted
+    value, threshold = platform.python_version(), f">= {minimum}"
+    remedy = "Install a newer Python and point ansible_python_interpreter at it."
+    if sys.platform == "win32":
+        built = sysconfig.get_platform()
+        ok = ok and built == "win-amd64"
+        value, threshold = f"{value} {built}", f"{threshold} win-amd64"
+        remedy = (
+            f"Install Python {minimum} or newer for x64 (3.10 has no wheel of the onnxruntime that"
+            " is pinned) and point sarai_builder_base_python or sarai_builder_python at it."
+        )
+    return finding("Python", ok, f"{value} ({sys.executable})", threshold, remedy)
 
 
 def check_packages(names: Iterable[str]) -> list[Finding]:
@@ -66,7 +96,10 @@ def available_memory() -> int | None:
 
 
 def check_memory(minimum: int) -> Finding:
-    """Check the memory that is available now, in bytes."""
+    """Check the memory that is available now, in bytes, for measuring FP32.
+
+    Linux kills what needs more; Windows has its page file and is slow.
+    """
     available = available_memory()
     return finding(
         "memory available",
@@ -75,6 +108,7 @@ def check_memory(minimum: int) -> Finding:
         f">= {minimum:,} bytes",
         "Close other programs, or set sarai_measure_interleave to false: the two models are then"
         " measured one after the other.",
+        "advice" if sys.platform == "win32" else "problem",
     )
 
 
@@ -114,7 +148,8 @@ def check_model(path: Path) -> Finding:
     try:
         value = _whole(path)
     except ModelOpsError as error:
-        return finding(f"FP32 model {path}", False, error, "present and whole", remedy)
+        why = str(error).removeprefix(f"{path}: ")
+        return finding(f"FP32 model {path}", False, why, "present and whole", remedy)
     return finding(f"FP32 model {path}", True, value, "present and whole", remedy)
 
 
@@ -138,14 +173,91 @@ def model_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in pair if file.is_file())
 
 
+def check_size(model: Path, wanted: int) -> list[Finding]:
+    """Check the size of an FP32 model's data file, where it is there and its size is known."""
+    data = model.with_name(f"{model.name}.data")
+    if not wanted or not data.is_file():
+        return []
+    size = data.stat().st_size
+    remedy = "Copy the FP32 pair there again, or correct preflight_model_bytes."
+    return [
+        finding(f"size of {data}", size == wanted, f"{size:,} bytes", f"{wanted:,} bytes", remedy)
+    ]
+
+
+def check_clock(now: float, told: float, skew_s: float, delay_s: float) -> Finding:
+    """Compare this host's clock with what the controller's was when it began to ask.
+
+    Nothing depends on it but the times in logs, so it is never a problem.
+
+    Args:
+        now: this host's time when it was asked, in seconds since 1970.
+        told: the controller's.
+        skew_s: how far apart they may be.
+        delay_s: how long the question may have been on its way.
+    """
+    ahead = now - told
+    return finding(
+        "clock",
+        -skew_s <= ahead <= skew_s + delay_s,
+        f"{ahead:+,.0f} s against the controller, the way here included",
+        f"-{skew_s:g} s to +{skew_s:g} s, and {delay_s:g} s for the way",
+        "Let both hosts take their time from the network: logs tell another story otherwise.",
+        "advice",
+    )
+
+
+def check_inside(packages: Iterable[str], model: str) -> list[Finding]:
+    """Check what needs the environment's own Python, which runs this."""
+    return [*check_packages(packages), check_model(Path(model))]
+
+
+def check_environment(python: Path, params: Mapping[str, Any]) -> list[Finding]:
+    """Check an environment that another Python makes: what it lacks is no problem yet.
+
+    Its Python runs the checks. While there is none, the model is looked at from here.
+    """
+    made, why = python.is_file(), "it is not there yet"
+    if made:
+        asked = {
+            "code": str(Path(__file__).resolve().parents[1]),
+            "packages": list(params["packages"]),
+            "model": params["model"],
+        }
+        command = [python, "-I", "-X", "utf8", "-c", IN_ENVIRONMENT]
+        answer = outside.ask(command, params["call_limit_s"], json.dumps(asked))
+        rows: list[Finding] = []
+        if answer.rc == 0 and MARK in answer.text:
+            rows = json.loads(answer.text.rpartition(MARK)[2].splitlines()[0])
+        for row in rows:
+            if row["check"].startswith("package ") and row["level"] == "problem":
+                row |= {"level": "advice", "remedy": "The phase runtime installs it."}
+        if rows:
+            return rows
+        why = f"it does not work ({answer.text[-200:]})"
+    return [
+        finding(f"environment of {python}", False, why, "whole",
+                "The phase runtime makes it.", "advice"),
+        check_model(Path(params["model"])),
+    ]  # fmt: skip
+
+
 def check_host(params: Mapping[str, Any]) -> list[Finding]:
     """Run every check that the parameters of the module host_check ask for."""
+    now = time.time()
     model = Path(params["model"])
     fp32 = model_bytes(model)
-    rows = [check_python(params["python"]), *check_packages(params["packages"])]
-    rows.append(check_model(model))
+    rows = [check_python(params["python"])]
+    if params["environment"]:
+        rows += check_environment(Path(params["environment"]), params)
+    else:
+        rows += check_inside(params["packages"], params["model"])
+    rows += check_size(model, params["data_bytes"])
     if params["memory_factor"]:
         rows.append(check_memory(int(fp32 * params["memory_factor"]) + params["memory_base"]))
     room = 0 if Path(params["spared_by"]).is_file() else int(fp32 * params["disk_factor"])
     rows += check_folder(Path(params["folder"]), room)
+    if params["controller_time"]:
+        limits = params["clock_skew_s"], params["clock_delay_s"]
+        rows.append(check_clock(now, params["controller_time"], *limits))
     return rows

@@ -73,6 +73,12 @@ def peak_working_set() -> int | None:
 
 def available_memory() -> int | None:
     """Return the bytes of memory that programs can still take without swapping."""
+    known = memory_status()
+    return known[0] if known else None
+
+
+def memory_status() -> tuple[int, int] | None:
+    """Return the bytes of memory that are available, and those that are installed."""
     if sys.platform != "win32":
         return None
     import ctypes
@@ -90,4 +96,4 @@ def available_memory() -> int | None:
     kernel = ctypes.WinDLL("kernel32", use_last_error=True)
     if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
         return None
-    return int(status.available)
+    return int(status.available), int(status.total)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import models
 import pytest
 from modelops import host
@@ -12,6 +15,12 @@ PARAMS = {
     "disk_factor": 0.3,
     "memory_factor": 1.0,
     "memory_base": 0,
+    "environment": None,
+    "data_bytes": 0,
+    "controller_time": 0,
+    "clock_skew_s": 60,
+    "clock_delay_s": 30,
+    "call_limit_s": 60,
 }
 
 
@@ -26,7 +35,7 @@ def params(tmp_path):
 
 
 def bad(params):
-    return [row["check"] for row in host.check_host(params) if not row["ok"]]
+    return [row["check"] for row in host.check_host(params) if row["level"] != "ok"]
 
 
 def test_a_good_host(params):
@@ -43,7 +52,7 @@ def test_every_problem_at_once(params, tmp_path):
         "folder": str(tmp_path / "missing"),
         "memory_base": 1 << 60,
     }
-    rows = [row for row in host.check_host(wrong) if not row["ok"]]
+    rows = [row for row in host.check_host(wrong) if row["level"] != "ok"]
     assert len(rows) == 5
     assert all(row["remedy"] and row["value"] and row["threshold"] for row in rows)
 
@@ -60,3 +69,53 @@ def test_without_onnx_both_files_must_be_there(params, tmp_path, monkeypatch):
     assert bad(params) == []
     (tmp_path / "voice.onnx.data").write_bytes(b"")
     assert bad(params) == [f"FP32 model {params['model']}"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level"),
+    [(0, "ok"), (-59, "ok"), (-61, "advice"), (89, "ok"), (91, "advice"), (1e8, "advice")],
+)
+def test_the_clock_of_a_host_is_compared_with_the_way_in_mind(ahead, level):
+    row = host.check_clock(1e9 + ahead, 1e9, 60, 30)
+    assert row["level"] == level and f"{ahead:+,.0f} s" in row["value"]
+
+
+def test_this_hosts_clock(params):
+    checks = {row["check"]: row for row in host.check_host(params | {"controller_time": 1.0})}
+    assert checks["clock"]["level"] == "advice"
+    now = params | {"controller_time": time.time()}
+    assert bad(now) == [] and len(host.check_host(now)) == len(checks)
+
+
+def test_the_size_of_the_model(params, tmp_path):
+    size = (tmp_path / "voice.onnx.data").stat().st_size
+    assert bad(params | {"data_bytes": size}) == []
+    assert bad(params | {"data_bytes": size + 1}) == [f"size of {tmp_path / 'voice.onnx.data'}"]
+
+
+def test_an_environment_that_is_made_later(params, tmp_path):
+    """What it lacks is advice; its own Python looks at packages and model."""
+    params["environment"] = str(tmp_path / "venv" / "bin" / "python3")
+    rows = {row["check"]: row for row in host.check_host(params)}
+    assert rows[f"environment of {params['environment']}"]["level"] == "advice"
+    assert rows[f"FP32 model {params['model']}"]["level"] == "ok"
+    assert not any(check.startswith("package") for check in rows)
+    params |= {"environment": sys.executable, "packages": ["numpy", "no-such-package"]}
+    rows = {row["check"]: row for row in host.check_host(params)}
+    assert rows["package numpy"]["level"] == "ok"
+    assert rows["package no-such-package"]["level"] == "advice"
+    assert "the phase runtime" in rows["package no-such-package"]["remedy"].lower()
+    (tmp_path / "voice.onnx.data").write_bytes(b"short")
+    assert f"FP32 model {params['model']}" in bad(params)
+
+
+def test_an_environment_that_is_broken(params, tmp_path):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no pyvenv.cfg; exit 1\n")
+    broken.chmod(0o755)
+    (row,) = [
+        row
+        for row in host.check_host(params | {"environment": str(broken)})
+        if row["level"] != "ok"
+    ]
+    assert row["level"] == "advice" and "no pyvenv.cfg" in row["value"]

@@ -1,0 +1,16 @@
+"""Runs builder_check as Ansible does, and on a Windows host as a job over the bridge."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from plugin_utils.bridge import Bridge
+
+
+class ActionModule(Bridge):
+    """The module builder_check."""
+
+    background = True

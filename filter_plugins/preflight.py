@@ -1,0 +1,128 @@
+"""Filters of the role preflight: what its hosts told, as rows, lines and a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+# The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
+
+from modelops import report
+from modelops.host import Finding, finding
+
+Host = Mapping[str, Any]
+Rows = Mapping[str, list[Finding]]
+HEADER = ("level", "check", "value", "wanted")
+KEYS = ("level", "check", "value", "threshold")
+WIDEST = 60  # characters of a cell in the table; the lines below it have the whole
+
+
+def preflight_findings(hosts: Iterable[Host]) -> dict[str, list[Finding]]:
+    """Gather what was found on each host. One that could not be looked at has a row, too."""
+    return {host["inventory_hostname"]: _findings(host) for host in hosts}
+
+
+def _findings(host: Host) -> list[Finding]:
+    rows: list[Finding] = []
+    looked = host.get("__preflight_host", {"msg": "its tasks did not run"})
+    for found in (looked, host.get("__preflight_builder", {"skipped": True})):
+        if not found.get("skipped"):
+            rows += found["findings"] if "findings" in found else [_not_looked_at(found)]
+    if "__sarai_service_look" in host:
+        rows.append(_service(host["__sarai_service_look"]))
+    if "__sarai_config_stat" in host:
+        rows.append(_configuration(host))
+    return rows
+
+
+def _why(result: Mapping[str, Any]) -> str:
+    why = result.get("msg") or result.get("module_stderr") or "unknown"
+    return str(why).strip()
+
+
+def _not_looked_at(result: Mapping[str, Any]) -> Finding:
+    if result.get("unreachable"):
+        remedy = "See that it is up and that this user may log in."
+        return finding("connection", False, _why(result), "the host answers", remedy)
+    remedy = "Correct this first: the other rows need them."
+    return finding("the modules", False, _why(result), "they run there", remedy)
+
+
+def _service(found: Mapping[str, Any]) -> Finding:
+    """Say whether a service can be restarted. It may be unhealthy: that may be what is mended."""
+    if "unit" not in found:
+        why = str(found.get("module_stderr") or _why(found)).strip()
+        check = "the service cannot be looked at with become"
+        return finding(check, False, why, "it can", "Give the user sudo.")
+    load = found["unit"]["load"]
+    remedy = "Correct sarai_service_name: systemd knows no such unit."
+    return finding("service", load == "loaded", load, "loaded", remedy)
+
+
+def _configuration(host: Host) -> Finding:
+    problem = host.get("__sarai_config_problem", "")
+    for result in (host["__sarai_config_stat"], host.get("__sarai_config_slurped", {})):
+        if result.get("failed"):
+            problem = _why(result)
+    remedy = "Correct the file by hand, or let this user read it."
+    return finding("configuration", not problem, problem or "right", "it can be edited", remedy)
+
+
+def preflight_lines(rows: Rows, level: str) -> list[str]:
+    """Return the rows of a level, a line each: value, threshold and remedy."""
+    return [
+        f"{name}: {row['check']}: {row['value']} (wanted: {row['threshold']}). {row['remedy']}"
+        for name, found in rows.items()
+        for row in found
+        if row["level"] == level
+    ]
+
+
+def preflight_table(rows: Rows) -> str:
+    """Write the rows of each host as a table, and below them what to do."""
+    parts = []
+    for name, found in rows.items():
+        cells = [tuple(_short(row[key]) for key in KEYS) for row in found]
+        parts.append(f"{name}\n{report.text(cells, HEADER)}")
+    for level, title in (("advice", "Advice"), ("problem", "Problems")):
+        if lines := preflight_lines(rows, level):
+            parts.append("\n- ".join([title, *lines]))
+    return "\n\n".join(parts)
+
+
+def _short(cell: str) -> str:
+    """Return a cell in one line; of a long one the beginning and the end, which name a file."""
+    cell = " ".join(cell.split())
+    half = WIDEST // 2
+    return cell if len(cell) <= WIDEST else f"{cell[: half - 3]}...{cell[-half:]}"
+
+
+def preflight_ssh(hosts: Iterable[Host]) -> list[dict[str, Any]]:
+    """Return the targets that a builder must reach, as it reaches them: not where both are one."""
+    return [
+        {
+            "name": host["inventory_hostname"],
+            "host": host.get("transfer_host")
+            or host.get("ansible_host")
+            or host["inventory_hostname"],
+            "port": host.get("transfer_port") or host.get("ansible_port") or 22,
+            "needed": strategy == "sftp",
+        }
+        for host in hosts
+        if (strategy := host.get("transfer_strategy", "local")) != "local"
+    ]
+
+
+class FilterModule:
+    """What Ansible finds here."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "preflight_findings": preflight_findings,
+            "preflight_lines": preflight_lines,
+            "preflight_ssh": preflight_ssh,
+            "preflight_table": preflight_table,
+        }

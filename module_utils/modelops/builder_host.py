@@ -1,0 +1,206 @@
+"""What only a builder must have: a GPU that works, the way to the targets, packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .host import Finding, finding
+from .outside import Answer, ask, banners
+from .windows_host import check_windows
+
+MARK = "@@session@@"
+# y = x + x: a model that any provider has a kernel for. Listed is not usable, so each provider
+# gets a session, and the session is asked what it uses.
+SESSION = f"""
+import base64, json
+said = {{"version": None}}
+try:
+    import onnxruntime
+except ModuleNotFoundError as error:
+    if error.name != "onnxruntime":
+        raise
+else:
+    import numpy
+    model = base64.b64decode(
+        "CAcSADo1Cg4KAXgKAXgSAXkiA0FkZBIBZ1oPCgF4EgoKCAgBEgQKAggCYg8KAXkSCgoICAESBAoCCAJCBAoAEA0="
+    )
+    def use(*names):
+        session = onnxruntime.InferenceSession(model, providers=list(names))
+        (y,) = session.run(None, {{"x": numpy.float32([1, 2])}})
+        assert y.tolist() == [2, 4], y
+        return session.get_providers()
+    listed = onnxruntime.get_available_providers()
+    said = {{"version": onnxruntime.__version__, "listed": listed, "used": [], "why": ""}}
+    use("CPUExecutionProvider")
+    for name in listed:
+        if name not in ("CPUExecutionProvider", "AzureExecutionProvider"):
+            try:
+                said["used"] += [p for p in use(name, "CPUExecutionProvider") if p == name]
+            except Exception as error:
+                said["why"] = f"{{type(error).__name__}}: {{error}}"[:300]
+print({MARK!r} + json.dumps(said))
+"""
+SMI = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
+TAIL = 300  # characters of what a program said
+MIB = 1 << 20
+
+
+def check_builder(params: Mapping[str, Any]) -> list[Finding]:
+    """Run every check that the parameters of the module builder_check ask for."""
+    gpus, why = find_gpus(params["call_limit_s"])
+    wanted = params["gpu_required"]
+    rows = check_windows(params) if sys.platform == "win32" else []
+    rows.append(check_gpu(gpus, why, params["gpu_memory"], wanted))
+    rows.append(
+        check_session(Path(params["environment"]), bool(gpus), wanted, params["call_limit_s"])
+    )
+    rows += check_ssh(params["ssh"], params["connect_limit_s"])
+    if params["packages"] != "kept":
+        rows.append(check_packages_source(params))
+    return rows
+
+
+def find_gpus(limit_s: float) -> tuple[list[tuple[str, int, str]], str]:
+    """Return NVIDIA's GPUs here, or none and why."""
+    beside = Path(os.environ.get("PROGRAMFILES", "/nowhere"), "NVIDIA Corporation", "NVSMI")
+    tool = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=str(beside))
+    if tool is None:
+        return [], ""
+    answer = ask([tool, *SMI], limit_s)
+    found = parse_smi(answer.text) if answer.rc == 0 else []
+    return found, "" if found else f"nvidia-smi: {answer.text[-TAIL:] or answer.rc}"
+
+
+def parse_smi(text: str) -> list[tuple[str, int, str]]:
+    """Return name, bytes of memory (0 where unknown) and driver of each GPU, a line each."""
+    found = []
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.rsplit(",", 2)]
+        if len(parts) == 3 and parts[0]:
+            memory = int(parts[1]) * MIB if parts[1].isdigit() else 0
+            found.append((parts[0], memory, parts[2]))
+    return found
+
+
+def check_gpu(gpus: list[tuple[str, int, str]], why: str, least: int, required: bool) -> Finding:
+    """Say which GPU there is. INT8 needs none: it is for measuring FP32."""
+    level = "problem" if required else "advice"
+    threshold = f">= {least:,} bytes of memory" if gpus or required else "none is needed"
+    if not gpus:
+        remedy = "See that the card is there and that NVIDIA's driver is installed and works."
+        return finding("GPU", not (why or required), why or "none", threshold, remedy, level)
+    text = ", ".join(
+        f"{name}, {f'{memory:,} bytes' if memory else 'memory unknown'}, driver {driver}"
+        for name, memory, driver in gpus
+    )
+    most = max(memory for _, memory, _ in gpus)
+    remedy = "FP32 does not fit: it is measured on the processor."
+    return finding("GPU", most == 0 or most >= least, text, threshold, remedy, level)
+
+
+def check_session(python: Path, gpu: bool, required: bool, limit_s: float) -> Finding:
+    """Say what onnxruntime really uses in a session of the environment's Python."""
+    if not python.is_file():
+        answer = Answer(None, f"there is no {python} yet")
+    else:
+        command = [python, "-I", "-X", "utf8", "-c", SESSION]
+        answer = ask(command, limit_s, ORT_DISABLE_TELEMETRY="1")
+    return judge_session(answer, gpu, required)
+
+
+def judge_session(answer: Answer, gpu: bool, required: bool) -> Finding:
+    """Judge what the child that made the sessions said.
+
+    Args:
+        gpu: whether NVIDIA's driver lists a GPU.
+        required: whether FP32 must run on it.
+    """
+    check, level = "onnxruntime in a session", "problem" if required else "advice"
+    text, mark, reply = answer.text.rpartition(MARK)
+    if not mark:
+        # What is not there yet is another row's; what is there and does not run is this one's.
+        missing = answer.rc is None and answer.text.startswith("there is no ")
+        return finding(
+            check, False, answer.text[-TAIL:] or f"exit code {answer.rc}", "a session runs",
+            "It is looked at once the environment is made." if missing else
+            "Install onnxruntime anew; on Windows it also needs the Microsoft Visual C++"
+            " Redistributable (x64).", "advice" if missing else "problem",
+        )  # fmt: skip
+    said = json.loads(reply.splitlines()[0])
+    if said["version"] is None:
+        remedy = "It is looked at once onnxruntime is installed."
+        return finding(check, False, "not installed", "a session runs", remedy, "advice")
+    listed = [p for p in said["listed"] if p not in ("CPUExecutionProvider",
+                                                     "AzureExecutionProvider")]  # fmt: skip
+    value = f"{said['version']} uses {', '.join([*said['used'], 'CPUExecutionProvider'])}"
+    if listed and not said["used"]:
+        reasons = re.findall("Failed to create .*", text) or [said["why"]]
+        why = f" ({reasons[0][:TAIL].strip()})" if reasons[0] else ""
+        value += f" alone, though listed: {', '.join(listed)}{why}"
+        remedy = (
+            "Install the CUDA and cuDNN that this onnxruntime-gpu is made for, and the latest"
+            " Microsoft Visual C++ Redistributable. Until then FP32 is measured on the processor."
+        )
+        return finding(check, False, value, "what is listed", remedy, level)
+    if (gpu or required) and not said["used"]:
+        remedy = "Install onnxruntime-gpu instead of onnxruntime to measure FP32 on the GPU."
+        return finding(check, False, value, "the GPU", remedy, level)
+    return finding(check, True, value, "a session runs", "")
+
+
+def check_ssh(targets: Iterable[Mapping[str, Any]], limit_s: float) -> list[Finding]:
+    """Check that the targets' SSH servers answer here: a problem where the pair goes that way.
+
+    Args:
+        targets: `name`, `host`, `port`, and `needed`.
+    """
+    targets = list(targets)
+    places = {t["name"]: (str(t["host"]), int(t["port"])) for t in targets}
+    found = banners(places, limit_s)
+    return [
+        finding(
+            f"SSH of {t['name']}, {t['host']} port {t['port']}", *found[t["name"]],
+            f"an SSH server answers within {limit_s:g} s",
+            "See that its sshd runs, that the network and the firewalls between let this host"
+            " through, and that transfer_host and transfer_port are right from here.",
+            "problem" if t["needed"] else "advice",
+        )
+        for t in targets
+    ]  # fmt: skip
+
+
+def check_packages_source(params: Mapping[str, Any]) -> Finding:
+    """Check that the environment's packages can be had, by the Python that makes it."""
+    level = "problem" if params["packages"] == "lacking" else "advice"
+    if params["wheelhouse"]:
+        folder = Path(params["wheelhouse"])
+        count = len(list(folder.glob("*.whl"))) if folder.is_dir() else 0
+        value = f"{count} wheels there, {params['wheels']} on the controller"
+        remedy = "Make it on the controller (make wheelhouse), or bring it there by hand."
+        ok = count + params["wheels"] > 0
+        return finding(f"wheelhouse {folder}", ok, value, "wheels", remedy, level)
+    index = ["--index-url", params["index_url"]] if params["index_url"] else []
+    answer = ask(
+        [sys.executable, "-I", "-X", "utf8", "-m", "pip", "--disable-pip-version-check",
+         "--no-input", "--retries", "0", "--timeout", f"{params['connect_limit_s']:g}",
+         "index", "versions", *index, "onnx"],
+        params["call_limit_s"],
+    )  # fmt: skip
+    ok = answer.rc == 0 and "onnx (" in answer.text
+    errors = [line for line in answer.text.splitlines() if line.startswith("ERROR")]
+    return finding(
+        "package index",
+        ok,
+        "it answers" if ok else (errors or [answer.text or f"exit code {answer.rc}"])[-1][-TAIL:],
+        f"{params['index_url'] or 'the one that pip is configured for'} has onnx",
+        "Let this host reach it (proxy, certificates: pip config there), or bring the packages as"
+        " a wheelhouse.",
+        level,
+    )

@@ -1,0 +1,123 @@
+"""What playbooks/preflight.yml shows and writes, and what quantize.yml makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Site
+from modelops.sample import make_sample
+
+MODEL = "agi_audio_core.onnx"
+CONFIG = "audio_omni:\n  model_path: models/onnx/agi_audio_core.onnx\n  max_memory_mb: 4400\n"
+
+
+@pytest.fixture
+def fresh(site) -> Site:
+    """A site with the owner's models and configuration, which nothing has looked at yet."""
+    site.builder.mkdir()
+    make_sample(site.builder / MODEL, 3)
+    site.models().mkdir(parents=True)
+    for name in (MODEL, f"{MODEL}.data"):
+        shutil.copy(site.builder / name, site.models())
+    site.config().parent.mkdir()
+    site.config().write_text(CONFIG)
+    return site
+
+
+@pytest.fixture
+def closed():
+    """A port of this machine that nobody listens on, and nobody else is given meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def look(site: Site, *arguments: str, **variables: Any):
+    file = site.folder.parent / "told" / "rows.json"
+    outcome = site.run("playbooks/preflight.yml", *arguments, preflight_json=str(file), **variables)
+    return outcome, json.loads(file.read_text())
+
+
+def found(told: dict[str, Any], host: str, level: str) -> list[str]:
+    return [row["check"] for row in told["hosts"][host] if row["level"] == level]
+
+
+def test_hosts_without_a_problem(fresh):
+    before = fresh.tree()
+    outcome, told = look(fresh)
+    assert outcome.rc == 0 and outcome.changed == {}, outcome.output
+    assert fresh.tree() == before
+    assert (told["problems"], told["advice"]) == (0, 0)
+    assert {"Python", "GPU", "onnxruntime in a session", "clock"} <= set(
+        found(told, "builder", "ok")
+    )
+    assert {"Python", "configuration", "memory available"} <= set(found(told, "target1", "ok"))
+    assert "ok     configuration" in outcome.output
+    keys = {"check", "level", "value", "threshold", "remedy"}
+    assert all(set(row) == keys for rows in told["hosts"].values() for row in rows)
+
+
+def test_every_problem_of_every_host(fresh, closed, monkeypatch):
+    """One host lacks things, the next cannot be edited, the third is down, one has no Python."""
+    (fresh.builder / f"{MODEL}.data").unlink()
+    fresh.config().write_text("audio:\n  x: 1\n")
+    fresh.targets = 3
+    inventory = fresh.inventory()
+    hosts = inventory["all"]["children"]["targets"]["hosts"]
+    down = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": closed}
+    hosts["target2"] |= down | {"transfer_strategy": "sftp"}
+    hosts["target3"] |= {"sarai_python": "/nowhere/python3"}
+    monkeypatch.setattr(fresh, "inventory", lambda: inventory, raising=False)
+    outcome, told = look(
+        fresh,
+        sarai_builder_base_python="{{ ansible_playbook_python }}",
+        sarai_builder_python="/nowhere/venv/bin/python3",
+        preflight_packages_from="wheelhouse",
+        preflight_wheelhouse="/nowhere/wheels",
+        preflight_disk_factor=1e15,
+    )
+    assert outcome.rc == 2
+    assert found(told, "builder", "problem") == [
+        f"FP32 model {fresh.builder / MODEL}",
+        f"disk of {fresh.builder}",
+        f"SSH of target2, 127.0.0.1 port {closed}",
+        "wheelhouse /nowhere/venv-wheelhouse",
+    ]
+    assert found(told, "builder", "advice") == [
+        "environment of /nowhere/venv/bin/python3",
+        "onnxruntime in a session",
+    ]
+    assert found(told, "target1", "problem") == [f"disk of {fresh.models()}", "configuration"]
+    assert found(told, "target2", "problem") == ["connection"]
+    assert found(told, "target3", "problem")[0] == "the modules"
+    assert told["problems"] >= 8 and told["advice"] == 2
+    text = " ".join(outcome.output.split())
+    for words in ("audio_omni", "Connection refused", "The phase runtime makes it"):
+        assert words in text, words
+    part, told = look(fresh, "--limit target1")
+    assert part.rc == 2 and list(told["hosts"]) == ["target1"]
+
+
+def test_advice_does_not_stop_a_run(fresh, closed):
+    outcome = fresh.run(
+        "quantize.yml",
+        "--tags preflight",
+        transfer_strategy="adopt",
+        transfer_host="127.0.0.1",
+        transfer_port=closed,
+    )
+    assert outcome.rc == 0, outcome.output
+    text = " ".join(outcome.output.split())
+    assert f"SSH of target1, 127.0.0.1 port {closed}: Connection refused" in text
+
+
+def test_an_empty_inventory_is_no_silent_success(site, monkeypatch):
+    monkeypatch.setattr(site, "inventory", lambda: {"all": {}}, raising=False)
+    outcome = site.run("playbooks/preflight.yml")
+    assert outcome.rc == 2 and "inventory/production" in outcome.output
+    assert not list(Path(site.folder).rglob("*.json"))
