@@ -21,7 +21,6 @@ from .venv_pins import Pin, read_pins, this_environment
 
 # What a venv brings along itself, and what no pin has to name.
 TOOLS = ("pip", "setuptools", "wheel")
-LOOK_LIMIT_S = 300.0
 TAIL = 1500  # characters of pip's output
 
 Packages = dict[str, tuple[str, bool | None]]
@@ -131,12 +130,9 @@ class Venv:
         # Under Ansible the program lies in an archive: the environment gets it as text.
         program = inspect.getsource(venv_child)
         try:
-            done = subprocess.run(  # noqa: S603 - the environment's own Python
-                [self.python, "-I", "-X", "utf8", "-c", program],
-                stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=LOOK_LIMIT_S,
-            )  # fmt: skip
-            told = json.loads(done.stdout) if done.returncode == 0 else {}
-        except (OSError, ValueError, subprocess.TimeoutExpired):
+            done = self._run([str(self.python), "-I", "-X", "utf8", "-c", program])
+            told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+        except (OSError, ValueError, IndexError):
             return None
         # Without its pyvenv.cfg it would be the Python that it was made with.
         if told.get("python") != sys.version or not self.folder.samefile(told["prefix"]):
