@@ -5,7 +5,7 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-linux test-windows hosts-up hosts-down lint bench bench-linux bench-windows fuzz clean requirements
+.PHONY: help quantize rollback test test-linux test-windows hosts-up hosts-down lint bench bench-linux bench-windows fuzz clean requirements wheelhouse
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-linux run the tests on real systemd hosts of this machine (root, Debian)"
 	@echo "make test-windows run the tests on Windows CPython behind a WinRM double (root, Debian)"
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
+	@echo "make wheelhouse download the builder's packages, for a builder without a package index"
 	@echo "make lint       run the linters"
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
 	@echo "make bench-linux measure a release on those hosts: transfer, downtime, rollback"
@@ -62,6 +63,13 @@ bench-windows: .venv/dev
 
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz/graph_reader.py
+
+# Exactly the pinned wheels of PLATFORM and PYTHON_VERSION. For Linux several tags are named:
+# make wheelhouse PLATFORM="manylinux_2_28_x86_64 manylinux2014_x86_64" PYTHON_VERSION=3.11
+PLATFORM ?= win_amd64
+PYTHON_VERSION ?= 3.12
+wheelhouse: .venv/project
+	$(BIN)/python -m modelops.wheelhouse wheelhouse requirements/builder.txt requirements/builder-gpu.txt --platform $(PLATFORM) --python $(PYTHON_VERSION)
 
 clean:
 	rm -rf var reports .venv .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis

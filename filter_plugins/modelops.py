@@ -18,7 +18,7 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import lease, report, yaml_edit
+from modelops import lease, report, wheelhouse, yaml_edit
 from modelops.errors import ModelOpsError
 
 Values = Mapping[str, Any]
@@ -96,6 +96,19 @@ def run_identity(name: str) -> dict[str, Any]:
 def lock_is_abandoned(lock: Mapping[str, Any]) -> bool:
     """Tell whether a lock's run is known to be dead: it ran on this controller."""
     return lease.abandoned(lock, lease.boot_id())
+
+
+def wheels(folder: str, pins: str, packages: Mapping[str, str]) -> list[str]:
+    """Return the wheels of packages in a folder of the controller, each as it was pinned.
+
+    Args:
+        pins: lines of requirements files that pin them.
+        packages: the versions wanted, by name.
+    """
+    try:
+        return [str(wheel) for wheel in wheelhouse.find(Path(folder), pins, packages)]
+    except ModelOpsError as error:
+        raise AnsibleFilterError(str(error)) from None
 
 
 def validation_tests(
@@ -278,4 +291,5 @@ class FilterModule:
             "run_identity": run_identity,
             "status_table": status_table,
             "validation_tests": validation_tests,
+            "wheels": wheels,
         }

@@ -11,7 +11,8 @@ description:
   - Makes the environment with the Python that runs this module, and installs what is pinned, each
     package verified by its SHA-256. Every installed file is compared with the package's own record;
     a package that lacks one, or has another one, is installed anew, and what is not pinned goes.
-    An environment that is right is left as it is.
+    An environment that is of another Python, or that pip cannot mend, is made anew; one that is
+    right is left as it is.
   - It runs on Linux and, through the action plugin of the same name, on Windows.
 version_added: "0.1.0"
 options:
@@ -35,10 +36,14 @@ options:
     choices: [auto, cpu, gpu]
     default: auto
   wheelhouse:
-    description: A folder of wheels on this host. With it no package index is asked.
+    description:
+      - A folder of wheels on this host. With it no package index is asked. What it lacks is told
+        in check mode, and refused otherwise before anything is touched.
     type: path
   index_url:
-    description: The package index; without it the one that the host's own pip is configured for.
+    description:
+      - The package index, without a password in it; when it is not set, the one that the host's
+        own pip is configured for.
     type: str
   limit_s:
     description: Seconds that all of it may take.
@@ -81,16 +86,22 @@ packages:
   description: All packages that are pinned for this host, with their versions.
   returned: success
   type: dict
+lacking:
+  description: Packages to be installed of which O(wheelhouse) has no wheel that is the pinned one.
+  returned: success
+  type: dict
 gpu:
   description: Whether the packages for a GPU were taken.
   returned: success
   type: bool
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.entry import conclude
+from ansible.module_utils.modelops.errors import ModelOpsError
 from ansible.module_utils.modelops.venv import Venv, wants_gpu
 
 if TYPE_CHECKING:
@@ -111,10 +122,16 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Make the environment right."""
     gpu = bool(params["requirements_gpu"]) and wants_gpu(params["accelerator"])
     pins = params["requirements_gpu"] if gpu else params["requirements"]
-    source = ["--index-url", params["index_url"]] if params["index_url"] else []
-    if params["wheelhouse"]:
-        source = ["--no-index", "--find-links", params["wheelhouse"]]
-    done = Venv(Path(params["python"]), pins, source, params["limit_s"]).ensure(check_mode)
+    wheelhouse = Path(params["wheelhouse"]) if params["wheelhouse"] else None
+    index_url = params["index_url"] or ""
+    if re.match(r"\w+://[^/]*@", index_url):
+        raise ModelOpsError(
+            "the index's address has a password in it, which would be written down on the way",
+            where="index_url",
+            remedy="Put it into the host's own pip configuration, and leave index_url empty.",
+        )
+    venv = Venv(Path(params["python"]), pins, wheelhouse, index_url, params["limit_s"])
+    done = venv.ensure(check_mode)
     lines = {sign: _lines(done[name]) for sign, name in (("+", "installed"), ("-", "removed"))}
     return {**done, "gpu": gpu, "diff": {"before": lines["-"], "after": lines["+"]}}
 

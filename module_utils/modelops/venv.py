@@ -10,17 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import venv_child
 from .errors import ModelOpsError
+from .files import sha256_file
+from .venv_pins import Pin, read_pins, this_environment
 
 # What a venv brings along itself, and what no pin has to name.
 TOOLS = ("pip", "setuptools", "wheel")
-LOOK_LIMIT_S = 300.0
 TAIL = 1500  # characters of pip's output
+
+Packages = dict[str, tuple[str, bool | None]]
 
 
 class Venv:
@@ -28,17 +31,21 @@ class Venv:
 
     Args:
         python: the environment's Python, as `FOLDER/bin/python3` or `FOLDER\\Scripts\\python.exe`.
-        pins: lines of a requirements file, each `NAME==VERSION [; MARKER] --hash=...`.
-        source: pip's options that say where the packages come from.
+        pins: lines of a requirements file, each `NAME==VERSION [; MARKER] --hash=sha256:...`.
+        wheelhouse: a folder of wheels; with it no package index is asked.
+        index_url: the package index; without it the one that pip is configured for.
         limit_s: seconds that all of it may take.
 
     Raises:
-        ModelOpsError: `python` is this very Python or none of an environment.
+        ModelOpsError: `python` is this very Python or none of an environment, or `pins` are none.
     """
 
-    def __init__(self, python: Path, pins: str, source: Sequence[str], limit_s: float) -> None:
+    def __init__(
+        self, python: Path, pins: str, wheelhouse: Path | None, index_url: str, limit_s: float
+    ) -> None:
         self.python, self.folder = python, python.parent.parent
-        self._pins, self._source = pins, source
+        self._pins = read_pins(pins, this_environment())
+        self._wheelhouse, self._index_url = wheelhouse, index_url
         self._until = time.monotonic() + limit_s
         if python.parent.name.lower() not in ("bin", "scripts"):
             raise ModelOpsError(
@@ -58,75 +65,104 @@ class Venv:
         """Make the environment, or whatever of it is not right, and nothing else.
 
         Returns:
-            `changed`; `made` (the environment itself was); `installed` and `removed` (packages,
-            with their versions); `packages` (all, as pinned).
+            `changed`; `made` (the environment itself was); `installed`, `removed`, `packages` (all
+            that are pinned) and `lacking` (to be installed and not in the wheelhouse), each with
+            its version.
 
         Raises:
-            ModelOpsError: pip failed, or a package is not right afterwards.
+            ModelOpsError: the folder is somebody's, the wheelhouse lacks something, pip failed, or
+                a package is not right afterwards.
         """
-        state = self._look()
-        if state is not None and state["unknown"]:
-            state = None
-        made = state is None
-        if check_mode and made:
-            return {"changed": True, "made": True, "installed": {}, "removed": {}, "packages": {}}
-        if state is None:
-            self._make()
-            state = self._looked()
-        removed = dict(state["extra"])
-        if removed and not check_mode:
-            self._pip("uninstall", "--yes", *removed)
-            # onnxruntime and onnxruntime-gpu have files in common.
-            state = self._looked()
-        installed = {name: state["wanted"][name] for name in state["broken"]}
-        if installed and not check_mode:
-            self._install(state)
-            self._verify()
-        return {
-            "changed": bool(made or removed or installed), "made": made, "installed": installed,
-            "removed": removed, "packages": state["wanted"],
+        found = self._look()
+        extra = {
+            name: version
+            for name, (version, _) in sorted((found or {}).items())
+            if name not in self._pins and name not in TOOLS
+        }
+        broken = self._broken(found or {})
+        if found is None:
+            self._require_ours()
+        told: dict[str, Any] = {
+            "changed": bool(found is None or extra or broken), "made": found is None,
+            "installed": _versions(broken), "removed": extra,
+            "packages": _versions(self._pins.values()), "lacking": _versions(self._lacking(broken)),
         }  # fmt: skip
+        if check_mode or not told["changed"]:
+            return told
+        if told["lacking"]:
+            raise ModelOpsError(
+                f"no wheel here is the pinned one of {_listed(told['lacking'])}",
+                where=self._wheelhouse,
+                remedy="Bring it there anew (make wheelhouse): it is missing, or not what was"
+                " pinned.",
+            )
+        if found is None:
+            self._make()
+        if extra:
+            self._pip("uninstall", "--yes", *extra)
+            # onnxruntime and onnxruntime-gpu have files in common.
+            broken = self._broken(self._looked())
+        if broken:
+            self._install(broken)
+        left = self._broken(self._looked())
+        if left:
+            raise ModelOpsError(
+                f"{_listed(_versions(left))}: not right although pip installed it",
+                where=self.folder,
+                remedy="See whether an antivirus takes files away there, and run again.",
+            )
+        return told | {"installed": _versions(broken)}
 
-    def _look(self) -> dict[str, Any] | None:
-        """Ask the environment what it holds; None when it is missing or too broken to say."""
+    def _broken(self, found: Packages) -> list[Pin]:
+        """Return what is missing, of another version, or has a file that is not as installed."""
+        return [p for n, p in sorted(self._pins.items()) if found.get(n) != (p.version, True)]
+
+    def _lacking(self, pins: Sequence[Pin]) -> list[Pin]:
+        if self._wheelhouse is None or not pins:
+            return []
+        there = {sha256_file(wheel) for wheel in self._wheelhouse.glob("*.whl")}
+        return [pin for pin in pins if not pin.sha256 & there]
+
+    def _look(self) -> Packages | None:
+        """Ask the environment what it holds; None when it must be made anew."""
         if not self.python.is_file():
             return None
         # Under Ansible the program lies in an archive: the environment gets it as text.
-        asked = json.dumps({"pins": self._pins, "tools": TOOLS})
         program = inspect.getsource(venv_child)
         try:
-            done = subprocess.run(  # noqa: S603 - the environment's own Python
-                [self.python, "-I", "-X", "utf8", "-c", program],
-                input=asked.encode(), capture_output=True, check=False, timeout=LOOK_LIMIT_S,
-            )  # fmt: skip
-            found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
-        except (OSError, ValueError, subprocess.TimeoutExpired):
+            done = self._run([str(self.python), "-I", "-X", "utf8", "-c", program])
+            told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+        except (OSError, ValueError, IndexError):
             return None
-        if "refused" in found:
-            raise ModelOpsError(found["refused"], where="requirements")
-        return found or None
+        # Without its pyvenv.cfg it would be the Python that it was made with.
+        if told.get("python") != sys.version or not self.folder.samefile(told["prefix"]):
+            return None
+        packages = {name: (version, whole) for name, (version, whole) in told["packages"].items()}
+        mendable = all(whole is not None for _, whole in packages.values())
+        return packages if mendable and packages.get("pip", ("", False))[1] else None
 
-    def _looked(self) -> dict[str, Any]:
-        state = self._look()
-        if state is None:
+    def _looked(self) -> Packages:
+        packages = self._look()
+        if packages is None:
             raise ModelOpsError(
-                "the new environment does not work",
+                "the environment does not work although it was made",
                 where=self.folder,
                 remedy=f"See that {sys.executable} is whole: it was made with this Python.",
             )
-        return state
+        return packages
 
-    def _make(self) -> None:
+    def _require_ours(self) -> None:
+        """Refuse a folder that is no environment, unless there is nothing in it to lose."""
         if self.folder.exists() and not (self.folder / "pyvenv.cfg").exists():
-            strangers = [
-                path for path in self.folder.iterdir() if path.name != self.python.parent.name
-            ]
-            if strangers:
+            names = {path.name for path in self.folder.iterdir()} - {self.python.parent.name}
+            if names:
                 raise ModelOpsError(
-                    f"this folder is no virtual environment, and holds {strangers[0].name}",
+                    f"this folder is no virtual environment, and holds {min(names)}",
                     where=self.folder,
                     remedy="Name another folder, or empty this one.",
                 )
+
+    def _make(self) -> None:
         done = self._run([sys.executable, "-I", "-m", "venv", "--clear", str(self.folder)])
         if done.returncode or not self.python.is_file():
             said = done.stdout.strip()[-TAIL:]
@@ -136,30 +172,23 @@ class Venv:
                 remedy=f"See that nothing uses it, and that {sys.executable} has venv, ensurepip.",
             )
 
-    def _install(self, state: Mapping[str, Any]) -> None:
+    def _install(self, pins: Sequence[Pin]) -> None:
+        source = ["--index-url", self._index_url] if self._index_url else []
+        if self._wheelhouse:
+            source = ["--isolated", "--no-index", "--find-links", str(self._wheelhouse)]
         with tempfile.TemporaryDirectory() as work:
-            pins = Path(work) / "pins.txt"
-            pins.write_text("\n".join(state["lines"][name] for name in state["broken"]))
+            file = Path(work) / "pins.txt"
+            file.write_text("".join(f"{pin.line}\n" for pin in pins))
             self._pip(
                 "install", "--no-deps", "--require-hashes", "--only-binary=:all:",
-                "--force-reinstall", "--no-warn-script-location", *self._source,
-                "--requirement", str(pins),
+                "--force-reinstall", "--no-warn-script-location", *source,
+                "--requirement", str(file),
             )  # fmt: skip
 
-    def _verify(self) -> None:
-        state = self._looked()
-        if state["broken"]:
-            raise ModelOpsError(
-                f"{', '.join(state['broken'])}: not right although pip installed it",
-                where=self.folder,
-                remedy="See whether an antivirus takes files away there, and run again.",
-            )
-
     def _pip(self, *arguments: str) -> None:
-        options = ("--isolated",) if "--no-index" in arguments else ()
         done = self._run([
-            str(self.python), "-I", "-X", "utf8", "-m", "pip", *options,
-            "--disable-pip-version-check", "--no-input", *arguments,
+            str(self.python), "-I", "-X", "utf8", "-m", "pip", "--disable-pip-version-check",
+            "--no-input", *arguments,
         ])  # fmt: skip
         if done.returncode:
             raise ModelOpsError(
@@ -200,6 +229,14 @@ def wants_gpu(accelerator: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0 and b"GPU" in done.stdout
+
+
+def _versions(pins: Iterable[Pin]) -> dict[str, str]:
+    return {pin.name: pin.version for pin in pins}
+
+
+def _listed(packages: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
 
 
 def _tail(text: str) -> str:

@@ -14,7 +14,11 @@ CMD_NOT_FOUND = (
     "'{}' is not recognized as an internal or external command,\r\n"
     "operable program or batch file.\r\n"
 )
-_REMOVE = re.compile(r"Remove-Item ('(?:[^']|'')*'|\S+) -Force( -Recurse)?")
+# What the shell plugin's remove() asks for: that of cmd, or that of powershell with what it adds.
+_REMOVE = re.compile(
+    r"(?:Set-StrictMode -Version Latest\n)?Remove-Item ('(?:[^']|'')*'|\S+) -Force(?: -Recurse)?;?"
+    r"(?:\nIf \(-not \$\?\) .*)?"
+)
 
 
 def run_command(command: Command) -> int:
@@ -36,7 +40,7 @@ def run_command(command: Command) -> int:
     if "$codeJson = foreach ($in in" in script and "$code.params.PSObject.Properties" in script:
         return run_manifest(command, command.read())  # ansible-core's bootstrap_wrapper.ps1
     command.host.note("powershell", script)
-    removal = _REMOVE.fullmatch(script.strip())  # what the shell plugin's remove() asks for
+    removal = _REMOVE.fullmatch(script.strip())
     if removal:
         name = removal[1].strip("'").replace("''", "'").removesuffix("\\.")
         path = command.host.programs.path(name)
