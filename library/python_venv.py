@@ -66,7 +66,7 @@ EXAMPLES = r"""
     python: C:\SARAi_v2\venv\Scripts\python.exe
     requirements: "{{ lookup('ansible.builtin.file', 'requirements/builder.txt') }}"
   vars:
-    ansible_python_interpreter: C:\Python312\python.exe
+    ansible_python_interpreter: C:\Program Files\Python312\python.exe
 """
 
 RETURN = r"""
