@@ -101,11 +101,16 @@ def test_what_is_broken_is_repaired(own, pins):
     assert (site(own) / "beta/two.py").read_text() == "2\n"
 
 
-def test_another_version_and_what_nobody_pinned(own):
-    newer = wheel(own, "alpha", "3.0", one="1\n")
-    told = ensure(own, newer, check=True)
+def test_another_version_from_an_index_and_what_nobody_pinned(own):
+    index = own / "simple/alpha"
+    index.mkdir(parents=True)
+    newer = wheel(index, "alpha", "3.0", one="1\n")
+    (file,) = index.iterdir()
+    (index / "index.html").write_text(f'<a href="{file.name}">{file.name}</a>')
+    online = {"wheelhouse": None, "index_url": index.parent.as_uri()}
+    told = ensure(own, newer, check=True, **online)
     assert (told["installed"], told["removed"]) == ({"alpha": "3.0"}, {"beta": "1.0"})
-    assert ensure(own, newer) == told
+    assert ensure(own, newer, **online) == told
     assert (imported(own, "alpha"), imported(own, "beta")) == ("3.0", "")
 
 
