@@ -85,6 +85,12 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
                 " pinned in requirements/project.txt, or point ansible_python_interpreter at a"
                 " Python that has it."
             )
+            if "DLL load failed" in str(error):
+                text = (
+                    f"a package of {sys.executable} does not load ({error}). Install Microsoft's"
+                    " Visual C++ Redistributable (x64) and the package anew; if memory is short,"
+                    " close other programs, or let WinRM give a shell more (MaxMemoryPerShellMB)."
+                )
             return {"failed": True, "msg": text, "exception": traceback.format_exc()}
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
