@@ -18,7 +18,7 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import lease, report, wheelhouse, yaml_edit
+from modelops import lease, reach, report, wheelhouse, yaml_edit
 from modelops.errors import ModelOpsError
 
 Values = Mapping[str, Any]
@@ -276,6 +276,23 @@ def status_table(hosts: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join([report.text(rows, header), *notes])
 
 
+def unreached(hosts: Iterable[Mapping[str, Any]]) -> str:
+    """Say of each host that playbooks/reach.yml did not reach why not, and what to do.
+
+    Args:
+        hosts: the variables of each.
+    """
+    lines = []
+    for host in hosts:
+        tries = (host.get(f"__reach_{system}", {}) for system in ("windows", "linux"))
+        said = next((a["msg"] for a in tries if a.get("unreachable")), "")
+        place = str(host.get("ansible_host", host["inventory_hostname"]))
+        place += f":{host['ansible_port']}" if "ansible_port" in host else ""
+        place += f" as {host['ansible_user']}" if "ansible_user" in host else ""
+        lines.append(reach.explain(said, f"{host['inventory_hostname']} ({place})"))
+    return "\n".join([*lines, "Nothing was changed. Run again when that is done."])
+
+
 class FilterModule:
     """What Ansible finds here."""
 
@@ -290,6 +307,7 @@ class FilterModule:
             "report_text": report_text,
             "run_identity": run_identity,
             "status_table": status_table,
+            "unreached": unreached,
             "validation_tests": validation_tests,
             "wheels": wheels,
         }

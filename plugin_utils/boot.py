@@ -19,6 +19,10 @@ import zlib
 
 MARK = "@@modelops answers@@"
 OLDEST = (3, 11)
+SHORT = (
+    "Python had no memory left, or is not whole. See how much winrm/config/winrs allows a shell"
+    " (MaxMemoryPerShellMB), what else runs there, and that this Python starts by hand."
+)
 
 
 def main(call):
@@ -37,6 +41,8 @@ def main(call):
         reply = answer(call, say)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
+        if isinstance(error, MemoryError) or "DLL load failed" in text:
+            text = f"{SHORT} ({text})"
         reply = {"failed": True, "msg": text, "exception": traceback.format_exc()}
     say(reply)
 

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import re
+import signal
 import time
 import zipfile
 import zlib
@@ -28,8 +29,9 @@ from ansible.module_utils.errors import UnsupportedError
 
 from . import boot
 from .background import PATIENCE_S, Background, Seen, display
+from .reply import decode, explain, failed
 
-from modelops import standalone  # isort: skip - background makes it importable
+from modelops import reach, standalone  # isort: skip - background makes them importable
 
 ROOT = Path(__file__).resolve().parents[1]
 # Runs boot.py, which comes on standard input: a command line has a length and quotes to mind.
@@ -44,11 +46,15 @@ START = (
 CALL_LIMIT_S = 600  # bridge_call_limit_s: of a module that is not a job
 JOB_LIMIT_S = 21600  # bridge_job_limit_s: of a job without an option limit_s
 START_LIMIT_S = 60  # bridge_start_limit_s: until a job that was started has begun
+ANSWER_LIMIT_S = 120  # bridge_answer_limit_s: beyond what a call may take there, to be answered
 # A look at a job stays on the host for so long at most, below the read timeout of WinRM.
 LOOK_S = 10
-TAIL = 2000  # characters
 # The connection plugin passes on what these libraries raise.
 WIRE = ("requests", "urllib3", "winrm", "spnego", "pypsrp", "ssl", "http")
+
+
+class LateError(Exception):
+    """A call was not answered within its limit."""
 
 
 class Bridge(Background):
@@ -69,18 +75,21 @@ class Bridge(Background):
             return self.run_posix(task_vars)
         asynchronous, self._task.async_val = self._task.async_val, 0
         if asynchronous:
-            return _failed(
+            return failed(
                 "`async` is not for this module on a Windows host: what is long goes to the"
                 " background by itself, and shows how far it is. Remove `async` and `poll`; the"
                 " limit is limit_s where the module has it, and the variable bridge_job_limit_s."
             )
         if self.posix_only:
-            return _failed(f"{self.module} cannot run on a Windows host: {self.posix_only}")
+            return failed(f"{self.module} cannot run on a Windows host: {self.posix_only}")
         try:
             params = validate(self.module, self._task.args)
         except ValueError as error:
-            return _failed(str(error))
-        result = self.run_windows(params, task_vars or {})
+            return failed(str(error))
+        try:
+            result = self.run_windows(params, task_vars or {})
+        except AnsibleConnectionFailure as error:
+            raise AnsibleConnectionFailure(reach.explain(str(error))) from error
         return {**result, "invocation": {"module_args": params}}
 
     def run_posix(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
@@ -123,7 +132,9 @@ class Bridge(Background):
 
     def _exchange(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         command = self.command(call, task_vars)
-        with self._for_real():
+        own_s = {"call": call.get("limit_s"), "watch": call.get("wait_s")}.get(call["do"])
+        answer_s = self.limit("bridge_answer_limit_s", ANSWER_LIMIT_S, task_vars)
+        with self._for_real(), self._answered((own_s or 0) + answer_s):
             raw = self._execute_module(**command, task_vars=task_vars)
         return decode(raw, command["module_args"]["argv"][0])
 
@@ -132,7 +143,8 @@ class Bridge(Background):
     ) -> dict[str, Any]:
         """Make a call in the background; return the failed result, or Ansible's own of the job."""
         command = self.command(call, task_vars)
-        with self._for_real():
+        answer_s = self.limit("bridge_answer_limit_s", ANSWER_LIMIT_S, task_vars)
+        with self._for_real(), self._answered(answer_s):
             raw = self.start_job(limit_s, task_vars, **command)
         return raw if "ansible_job_id" in raw else decode(raw, command["module_args"]["argv"][0])
 
@@ -144,13 +156,32 @@ class Bridge(Background):
         try:
             yield
         except Exception as error:
-            if type(error).__module__.partition(".")[0] in WIRE:
+            lost = isinstance(error, LateError)
+            if lost or type(error).__module__.partition(".")[0] in WIRE:
                 with contextlib.suppress(Exception):
                     self._connection.reset()
                 raise AnsibleConnectionFailure(f"{type(error).__name__}: {error}") from error
             raise
         finally:
             self._task.check_mode = check
+
+    @contextlib.contextmanager
+    def _answered(self, limit_s: float) -> Iterator[None]:
+        """Wait so long at most: WinRM's own waiting begins anew whenever it has timed out."""
+        if self._task.timeout:  # Ansible has set the limit of the task already
+            yield
+            return
+
+        def pass_limit(*_: object) -> None:
+            raise LateError(f"no answer within {limit_s:g} s (see bridge_answer_limit_s)")
+
+        before = signal.signal(signal.SIGALRM, pass_limit)
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
     def command(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return what _execute_module needs to make a call."""
@@ -231,7 +262,7 @@ class WindowsJob:
         every_s = float(self._params.get("progress_s", 5))
         problem = self._action.watch(self.label, self.look, every_s, self.limit_s, self._patience_s)
         if problem:
-            return _failed(problem)
+            return failed(problem)
         with contextlib.suppress(Exception):  # what stays is cleared up by the next job
             self._action.ask({"do": "forget", "job": self.id}, self._vars)
         return self._result
@@ -242,7 +273,7 @@ class WindowsJob:
         while time.monotonic() < deadline:
             seen = self.look(LOOK_S, key=True)
             if self.public_key or seen.ended or seen.gone:
-                self._result = self._result or _failed(seen.gone)
+                self._result = self._result or failed(seen.gone)
                 return self.public_key or None
         return ""
 
@@ -344,52 +375,3 @@ def packed() -> tuple[dict[str, Any], str]:
     code = content.getvalue()
     known = {"code": hashlib.sha256(code).hexdigest(), "size": size}
     return known, base64.b64encode(zlib.compress(code)).decode()
-
-
-def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
-    """Return the reply that a call of win_command brought, or a failed result that says why not."""
-    stdout, stderr = str(raw.get("stdout") or ""), str(raw.get("stderr") or "")
-    noise, mark, text = stdout.rpartition(boot.MARK)
-    try:
-        reply = dict(json.loads(text.splitlines()[0])) if mark else {}
-    except (ValueError, IndexError):
-        reply = {}
-    if not reply:
-        return _failed(explain(raw, python), rc=raw.get("rc"), module_stdout=stdout[-TAIL:],
-                       module_stderr=stderr[-TAIL:])  # fmt: skip
-    spoken = {"module_stdout": noise.strip()[-TAIL:], "module_stderr": stderr.strip()[-TAIL:]}
-    return {**{name: said for name, said in spoken.items() if said}, **reply}
-
-
-def explain(raw: Mapping[str, Any], python: str) -> str:
-    """Say why a call of win_command brought no reply, and what to do."""
-    rc, said = raw.get("rc"), re.sub(r"^Failed to run: '.*': ", "", str(raw.get("msg") or ""))
-    refused = "Failed to run" in str(raw.get("msg"))
-    tail = (str(raw.get("stderr") or "") or str(raw.get("stdout") or "")).strip()[-TAIL:]
-    if rc in (2, 3) and refused:
-        return (
-            f"there is no Python at {python} ({said}). Install it there, or correct"
-            " ansible_python_interpreter of this host."
-        )
-    if refused:
-        return (
-            f"{python} cannot be started ({said}). See that it is a program for this Windows"
-            " (64-bit), and that this user may run it."
-        )
-    if "No Python at" in tail or "failed to locate pyvenv.cfg" in tail:
-        return f"the environment of {python} is broken ({tail}). Make it anew."
-    if "MemoryError" in tail or rc in (0xC0000017, 0xC000012D, -1073741801, -1073741523):
-        return (
-            "Python had no memory left. See how much winrm/config/winrs allows a shell"
-            f" (MaxMemoryPerShellMB), and what else runs there. It ended with: {tail}"
-        )
-    cause = f"exit code {rc}, {said}" if said else f"exit code {rc}"
-    return (
-        f"Python on the host gave no answer ({cause}). If it was ended from outside, see the event"
-        " log, an antivirus, and how much memory winrm/config/winrs allows a shell"
-        f" (MaxMemoryPerShellMB). It said last: {tail or 'nothing'}"
-    )
-
-
-def _failed(text: str, **facts: Any) -> dict[str, Any]:
-    return {"failed": True, "msg": text, **facts}

@@ -34,6 +34,8 @@ KEPT_S = 24 * 3600
 LOOK_EVERY_S = 0.1
 # Ansible's own file of a job follows its result within moments.
 SETTLE_S = 5
+# A job is not the shell's: its memory has no limit of WinRM's.
+OUT_OF_SHELL = " Or let WinRM give a shell more: MaxMemoryPerShellMB in winrm/config/winrs."
 # Windows' limit is 260; names made beside a path are longer than the path.
 LONG = 200
 
@@ -73,13 +75,22 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
             for name, path in (given or {}).items():
                 if name in spec and not params[name]:
                     params[name] = path
-            return run_guarded(module.run, params, call["check"])
+            result = run_guarded(module.run, params, call["check"])
+            if given is None and str(result.get("msg")).startswith("Out of memory"):
+                result["msg"] += OUT_OF_SHELL
+            return result
         except ImportError as error:
             text = (
                 f"this Python lacks a package ({error}). Install it for {sys.executable}, as"
                 " pinned in requirements/project.txt, or point ansible_python_interpreter at a"
                 " Python that has it."
             )
+            if "DLL load failed" in str(error):
+                text = (
+                    f"a package of {sys.executable} does not load ({error}). Install Microsoft's"
+                    " Visual C++ Redistributable (x64) and the package anew; if memory is short,"
+                    " close other programs, or let WinRM give a shell more (MaxMemoryPerShellMB)."
+                )
             return {"failed": True, "msg": text, "exception": traceback.format_exc()}
         except Exception as error:
             text = f"{type(error).__name__}: {error}"

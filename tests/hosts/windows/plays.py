@@ -65,9 +65,13 @@ def run(windows: Any, *tasks: dict[str, Any], arguments: str = "", **variables: 
             quiet=True,
             timeout=300,
         )
-        ended = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable")
-        events = [event["event_data"] for event in runner.events if event["event"] in ended]
-        results, seconds = [e["res"] for e in events], [e["duration"] for e in events]
+        ended = [f"runner_on_{how}" for how in ("ok", "failed", "unreachable", "skipped")]
+        events = [event for event in runner.events if event["event"] in ended]
+        results = [  # of what was skipped no result is told
+            {"failed": event["event"] == ended[1], **event["event_data"].get("res", {})}
+            for event in events
+        ]
+        seconds = [event["event_data"]["duration"] for event in events]
         return Outcome(runner.rc, runner.stdout.read(), results, seconds)
 
 

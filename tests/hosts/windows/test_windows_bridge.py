@@ -40,7 +40,7 @@ def place(windows, tmp_path, request):
 def sample(tmp_path_factory) -> Path:
     """A model that takes some seconds to quantize."""
     path = tmp_path_factory.mktemp("sample") / "m.onnx"
-    make_sample(path, 300)
+    make_sample(path, 120)
     return path
 
 
@@ -283,21 +283,25 @@ def test_a_file_that_is_open_elsewhere(windows, voice, seconds, rc):
 def test_progress_is_shown_as_on_linux(windows, place, jobs):
     make_sample(place.folder / "m.onnx", 1000)
     before = names(jobs)
-    outcome = run(windows, quantize(place, progress_s=0.1, threads=1))
-    assert outcome.rc == 0, outcome.output
     number = r"[\d.]+ [kMG]?B"
-    assert re.search(
+    line = (
         rf"\[win\] m8.onnx: quantizing: {number} of 25\d.\d+ MB \(\d+ %\), {number}/s,"
-        rf" [\d.]+ m?s left, peak memory {number}",
-        outcome.output,
-    ), outcome.output
+        rf" [\d.]+ m?s left, peak memory {number}"
+    )
+    for _ in range(5):  # it may end before anybody looks
+        outcome = run(windows, quantize(place, progress_s=0.1, threads=1, force=True))
+        assert outcome.rc == 0, outcome.output
+        if re.search(line, outcome.output):
+            break
+    else:
+        raise AssertionError(outcome.output)
     assert names(place.folder) == {"m.onnx", "m.onnx.data", "m8.onnx", "m8.onnx.data"}
     assert names(jobs) <= before, "a job that was seen to its end is forgotten"
 
 
 def test_a_job_ends_at_its_limit_and_leaves_no_half_pair(windows, large):
-    outcome = run(windows, quantize(large, limit_s=1))
-    assert outcome.rc == 2 and "longer than limit_s, 1 s" in outcome.result["msg"]
+    outcome = run(windows, quantize(large, **SLOW, limit_s=2))
+    assert outcome.rc == 2 and "longer than limit_s, 2 s" in outcome.result["msg"]
     assert not {"m8.onnx", "m8.onnx.data"} & names(large.folder)
     again = run(windows, quantize(large))
     assert again.rc == 0 and again.result["changed"], again.output
@@ -317,19 +321,14 @@ def test_a_link_that_breaks_and_comes_back(windows, large):
 def test_a_link_that_stays_broken(windows, large):
     variables = windows.inventory_vars()
     link = Link(variables["ansible_host"], variables["ansible_port"])
-    process = start(
-        windows,
-        large.local,
-        quantize(large, **SLOW),
-        ansible_port=link.port,
-        background_patience_s=3,
-    )
+    slow = quantize(large, **SLOW)
+    process = start(windows, large.local, slow, ansible_port=link.port, background_patience_s=3)
     await_line(process, "m8.onnx: ")
     link.close()
     output = " ".join(process.communicate(timeout=120)[0].split())
     assert process.returncode == 2
     assert "has not answered for 3 s while it is at work" in output
-    again = run(windows, quantize(large))
+    again = run(windows, slow)
     assert again.rc == 0 and (large.folder / "m8.onnx").exists(), again.output
 
 
@@ -436,10 +435,10 @@ def push(place: SimpleNamespace, target: SimpleNamespace, **options: object) -> 
 
 
 def test_the_pair_is_pushed_from_windows(windows, large, target):
-    outcome = run(windows, *push(large, target, rate=30e6))
+    outcome = run(windows, *push(large, target, rate=10e6))
     assert outcome.rc == 0, outcome.output
     assert outcome.results[1]["public_key"].startswith("ssh-ed25519 ")
-    assert re.search(r"sending to 127.0.0.1: [\d.]+ MB of 75.\d+ MB", outcome.output)
+    assert re.search(r"sending to 127.0.0.1: [\d.]+ MB of 30.\d+ MB", outcome.output)
     for name in outcome.result["sent"]:
         assert (target.incoming / name).read_bytes() == (large.folder / name).read_bytes()
     again = run(windows, *push(large, target))

@@ -166,15 +166,44 @@ class WindowsBed:
 
     def reboot(self, seconds: float = 2) -> None:
         """End every program, lose every shell, and be gone for so long. Files stay as they are."""
-        self.stop_service()
+        self._break(stopped=True, off=True)
+        time.sleep(0.3)
         self._end_programs()
         time.sleep(seconds)
-        self._break(boot=time.time(), stopped=False)
+        self._break(boot=time.time(), stopped=False, off=False)
         time.sleep(0.5)
+
+    @contextlib.contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let nothing of it run or answer, as a PC that sleeps; then it goes on where it was."""
+        pids = [int((self.state / "pid").read_text().split()[0]), *self._programs()]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def small_disk(self, name: str, megabytes: int) -> Iterator[None]:
+        """Let a folder of the host be a disk of its own, of so many megabytes."""
+        folder = self.path(name)
+        command = ("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "bed", str(folder))
+        subprocess.run(command, check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
     def mend(self) -> None:
         """Undo whatever was broken."""
-        self._break(drop_until=0, slow_s=0, quotas={}, certificate="server", stopped=False)
+        whole = {"drop_until": 0, "slow_s": 0, "quotas": {}, "certificate": "server"}
+        whole |= {"stopped": False, "off": False}
+        if json.loads((self.state / "faults.json").read_text()).items() >= whole.items():
+            return
+        self._break(**whole)
         time.sleep(0.3)
 
     def _break(self, **faults: Any) -> None:
@@ -188,11 +217,18 @@ class WindowsBed:
         environment = wine.environment(self.prefix)
         subprocess.run(["wineserver", "-k"], env=environment, check=False, timeout=60)
         subprocess.run(["wineserver", "-w"], env=environment, check=False, timeout=60)
-        mark = f"WINEPREFIX={self.prefix}\0".encode()
+        for pid in self._programs():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _programs(self) -> list[int]:
+        """Return the processes of the prefix."""
+        mark, found = f"WINEPREFIX={self.prefix}\0".encode(), []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if mark in (process / "environ").read_bytes():
-                    os.kill(int(process.name), signal.SIGKILL)
+                    found.append(int(process.name))
+        return found
 
 
 @contextlib.contextmanager

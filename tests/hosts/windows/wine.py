@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -76,7 +77,14 @@ def cached() -> Path:
     missing = sorted({package for tool, package in PACKAGES.items() if shutil.which(tool) is None})
     if missing:
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        run("apt-get", "-qq", "update", env=env)
+        for left in range(60, -1, -1):
+            try:
+                run("apt-get", "-qq", "update", env=env)
+                break
+            except SystemExit as error:  # no option makes it wait for its lock
+                if "Could not get lock" not in str(error) or not left:
+                    raise
+                time.sleep(5)
         install = ("apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", "install")
         run(*install, "--no-install-recommends", *missing, env=env)
     sources = [Path(__file__), PINS, BUILDER_PINS, *sorted((HERE / "c").iterdir())]

@@ -42,6 +42,10 @@ int wmain(void)
         return 106;
     }
     wcscat(base, L"\\python.exe");
+    if (GetFileAttributesW(base) == INVALID_FILE_ATTRIBUTES) {
+        fwprintf(stderr, L"No Python at '\"%ls'\n", base);
+        return 103;
+    }
     SetEnvironmentVariableW(L"__PYVENV_LAUNCHER__", self);
     GetStartupInfoW(&startup);
     HANDLE job = CreateJobObjectW(NULL, NULL);

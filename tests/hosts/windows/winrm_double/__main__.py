@@ -46,6 +46,8 @@ def main() -> None:
                 for server in servers:
                     server.stop()
                 servers.clear()
+                if faults.get("stopped", False):
+                    host.forget()
             if not servers and not faults.get("stopped", False):
                 certificate = now
                 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

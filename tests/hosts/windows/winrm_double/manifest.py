@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,17 @@ def run_manifest(command: Command, data: bytes) -> int:
     """Do what a manifest says and return the exit code."""
     parts = data.split(SEPARATOR, 2)
     manifest = json.loads(parts[1])
+    try:
+        return _run(command, manifest, parts)
+    except UnsupportedError as error:
+        if not any(action["params"].get("ForModule") for action in manifest["actions"]):
+            raise
+        refused = {"failed": True, "changed": False, "msg": f"double: it does not play {error}"}
+        command.write(json.dumps(refused).encode() + b"\r\n")
+        return 1
+
+
+def _run(command: Command, manifest: dict[str, Any], parts: list[bytes]) -> int:
     rest = parts[2] if len(parts) > 2 else b""
     actions = {a["name"]: {**a["params"], **a["secure_params"]} for a in manifest["actions"]}
     unknown = sorted(set(actions) - PLAYED)
@@ -110,7 +122,7 @@ def _start(
     results = f"{folder}\\{job}"
     begun = {
         "started": True, "finished": False, "results_file": results, "ansible_job_id": job,
-        "_ansible_suppress_tmpdir_delete": True,
+        "_ansible_suppress_tmpdir_delete": True, "ansible_async_watchdog_pid": os.getpid(),
     }  # fmt: skip
 
     def keep(result: dict[str, Any]) -> None:
@@ -127,6 +139,10 @@ def _start(
             found.update(modules.run(module, modules.Call(own, arguments, env, running.append)))
         except programs.KilledError:
             found["gone"] = True  # as a watchdog that was ended with the host: nobody writes
+        except UnsupportedError as error:
+            found.update(failed=True, msg=f"double: it does not play {error}")
+        except Exception:  # a bug of the double must not look like a success
+            found.update(failed=True, msg=f"double: {traceback.format_exc()}")
 
     def watch() -> None:
         worker = threading.Thread(target=work, daemon=True)
@@ -136,9 +152,11 @@ def _start(
             for process in running:
                 programs.kill(process)
             found.clear()
-            found.update(failed=True, msg="timed out waiting for module completion")
-        if not found.get("gone"):
-            keep({**found, "started": True, "finished": True, "ansible_job_id": job})
+            text = "failure during async watchdog: timed out waiting for module completion"
+            found.update(failed=True, msg=text)
+        # A host that restarts ends the watchdog too.
+        if not (found.get("gone") or command.host.faults.get("off", False)):
+            keep({**begun, "finished": True, **found})
 
     keep(begun)
     threading.Thread(target=watch, daemon=True).start()

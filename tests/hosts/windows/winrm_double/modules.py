@@ -1,6 +1,6 @@
 """The upstream modules that the double plays, as their documentation and .ps1 sources say.
 
-Each is a function of a Call that fills in a result. Options that one does not know it refuses.
+Each is a function of a Call that fills in a result; `options` has checked what it was given.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .options import validate
 from .programs import KilledError, Programs, UnsupportedError, split_command_line, split_powershell
 
 Module = Callable[["Call"], None]
@@ -37,22 +38,11 @@ class Call:
     env: dict[str, str]
     started: Callable[[Any], None]
     result: dict[str, Any] = field(default_factory=lambda: {"changed": False})
+    given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def check_mode(self) -> bool:
         return bool(self.arguments.get("_ansible_check_mode"))
-
-    def options(self, *known: str) -> dict[str, Any]:
-        """Return the options given; refuse those that are not played."""
-        given = {
-            k: v
-            for k, v in self.arguments.items()
-            if not k.startswith("_ansible") and v is not None
-        }
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise UnsupportedError(f"the options {', '.join(unknown)}")
-        return given
 
     def path(self, name: str) -> Path:
         return self.programs.path(name)
@@ -76,23 +66,20 @@ def find(script: str) -> Module:
 
 def run(module: Module, call: Call) -> dict[str, Any]:
     """Run a module and return its result."""
-    shown = {k: v for k, v in call.arguments.items() if not k.startswith("_ansible")}
     if call.check_mode and module in WITHOUT_CHECK_MODE:
         text = "remote module does not support check mode"
         return {"changed": False, "skipped": True, "msg": text}
     try:
+        call.given = validate(module.__name__, call.arguments)
         module(call)
-    except FailedError as error:
+    except (FailedError, ValueError) as error:
         call.result.update(failed=True, msg=str(error))
     except (UnsupportedError, KilledError):
         raise
     except OSError as error:
         call.result.update(failed=True, msg=f"Unhandled exception while executing module: {error}")
+    shown = {k: v for k, v in call.arguments.items() if not k.startswith("_ansible")}
     return {**call.result, "invocation": {"module_args": shown}}
-
-
-def _truth(value: Any) -> bool:
-    return str(value).lower() in ("true", "yes", "on", "1", "y", "t")
 
 
 def _digest(path: Path, algorithm: str = "sha1") -> str:
@@ -101,23 +88,22 @@ def _digest(path: Path, algorithm: str = "sha1") -> str:
 
 
 def win_ping(call: Call) -> None:
-    data = call.options("data").get("data", "pong")
-    if data == "crash":
+    if call.given["data"] == "crash":
         raise FailedError("Unhandled exception while executing module: boom")
-    call.result["ping"] = data
+    call.result["ping"] = call.given["data"]
 
 
 def win_stat(call: Call) -> None:
-    given = call.options(
-        "path", "dest", "name", "get_checksum", "get_size", "checksum_algorithm", "follow"
-    )
-    name = given.get("path") or given.get("dest") or given["name"]
-    path = call.path(name)
+    given = call.given
+    path = call.path(given["path"])
     if not os.path.lexists(path):
         call.result["stat"] = {"exists": False}
         return
+    if path.is_symlink():
+        raise UnsupportedError("links")
     found, folder = path.stat(), path.is_dir()
-    whole = call.programs.expand(name)
+    whole = call.programs.expand(given["path"]).replace("/", "\\")
+    whole = whole if whole.endswith(":\\") else whole.rstrip("\\")
     stat = {
         "exists": True, "attributes": "Directory" if folder else "Archive", "isdir": folder,
         "isarchive": not folder, "isreg": not folder, "ishidden": False, "isreadonly": False,
@@ -126,20 +112,19 @@ def win_stat(call: Call) -> None:
         "creationtime": found.st_ctime, "lastaccesstime": found.st_atime,
         "lastwritetime": found.st_mtime, "owner": "BUILTIN\\Administrators",
     }  # fmt: skip
-    if _truth(given.get("get_size", True)):
+    if given["get_size"]:
         files = (p for p in path.rglob("*") if p.is_file()) if folder else (path,)
         stat["size"] = sum(file.stat().st_size for file in files)
     if not folder:
         stat["extension"] = path.suffix
-        if _truth(given.get("get_checksum", True)):
-            stat["checksum"] = _digest(path, given.get("checksum_algorithm", "sha1"))
+        if given["get_checksum"]:
+            stat["checksum"] = _digest(path, given["checksum_algorithm"])
     call.result["stat"] = stat
 
 
 def win_file(call: Call) -> None:
-    given = call.options("path", "dest", "name", "state")
-    name = given.get("path") or given.get("dest") or given["name"]
-    path, state = call.path(name), given.get("state", "file")
+    name, state = call.given["path"], call.given.get("state")
+    path = call.path(name)
     exists = os.path.lexists(path)
     if state == "absent":
         call.result["changed"] = exists
@@ -157,38 +142,49 @@ def win_file(call: Call) -> None:
             path.touch()
     elif not exists:
         raise FailedError(f"path {name} will not be created")
-    elif path.is_dir():
-        raise FailedError(f"path {name} is a directory")
+    elif state == "file" and path.is_dir():
+        raise FailedError(f"path {name} is not a file")
 
 
 def win_copy(call: Call) -> None:
-    given = call.options(
-        "src", "dest", "content", "force", "remote_src", "backup", "local_follow", "decrypt",
-        "_copy_mode", "_original_basename", "files", "directories", "symlinks",
-    )  # fmt: skip
-    if _truth(given.get("backup", False)):
-        raise UnsupportedError("the option backup")
-    mode, dest = given.get("_copy_mode", "single"), given["dest"]
+    given, mode, dest = call.given, call.given["_copy_mode"], call.given["dest"]
+    if given["backup"]:
+        raise UnsupportedError("the option backup of win_copy")
     if mode == "query":
         _query(call, given, dest)
         return
-    if mode not in ("single", "remote"):
-        raise UnsupportedError(f"win_copy with _copy_mode {mode}")
-    source, path = call.path(given["src"]), call.path(dest)
+    name = given.get("src") or ""
+    source, path = call.path(name), call.path(dest)
+    if not source.exists():
+        raise FailedError(f"Cannot copy src file: '{name}' as it does not exist")
     if not source.is_file():
-        raise FailedError(f"Cannot copy src file: '{given['src']}' as it does not exist")
+        raise UnsupportedError("win_copy of a folder")
     if dest.endswith(("\\", "/")) or path.is_dir():
-        name = given.get("_original_basename") or source.name
-        path = call.path(dest.rstrip("\\/") + "\\" + name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-    elif not path.parent.is_dir():
-        folder = dest.rpartition("\\")[0]
-        raise FailedError(f"Destination directory '{folder}' does not exist")
-    if mode == "remote" and path.is_file() and _digest(path) == _digest(source):
-        return
-    call.result["changed"] = True
-    if not call.check_mode:
+        last = source.name if mode == "remote" else given.get("_original_basename")
+        whole = dest.rstrip("\\/") + "\\" + last
+        path = call.path(whole)
+    else:
+        whole = dest
+    parent = whole.replace("/", "\\").rpartition("\\")[0]
+    if path.parent.is_file():
+        raise FailedError(f"object at destination parent dir '{parent}' is currently a file")
+    if not path.parent.is_dir():
+        if whole == dest:
+            raise FailedError(f"Destination directory '{parent}' does not exist")
+        path.parent.mkdir(parents=True)
+    if mode == "single":
+        call.result["changed"] = True
         shutil.copyfile(source, path)
+        return
+    checksum = _digest(source) if given["force"] else None
+    right = path.is_file() and (not given["force"] or _digest(path) == checksum)
+    call.result["changed"] = not right
+    if not right and not call.check_mode:
+        shutil.copyfile(source, path)
+    call.result.update(
+        src=name, dest=whole, operation="file_copy", original_basename=source.name,
+        checksum=checksum, size=path.stat().st_size if path.is_file() else None,
+    )  # fmt: skip
 
 
 def _query(call: Call, given: dict[str, Any], dest: str) -> None:
@@ -198,8 +194,10 @@ def _query(call: Call, given: dict[str, Any], dest: str) -> None:
         path = call.path(dest.rstrip("\\") + "\\" + file["dest"] if file["dest"] else dest)
         if path.is_dir():
             path = path / Path(file["src"]).name
-        right = path.exists() and _digest(path) == file["checksum"]
-        if not right and (not path.exists() or _truth(given.get("force", True))):
+        if path.is_dir():
+            text = f"cannot copy file to dest '{dest}': object at path is already a directory"
+            raise FailedError(text)
+        if not path.exists() or (given["force"] and _digest(path) != file["checksum"]):
             wanted["files"].append(file)
     for folder in given.get("directories") or []:
         if not call.path(dest.rstrip("\\") + "\\" + folder["dest"]).is_dir():
@@ -208,98 +206,118 @@ def _query(call: Call, given: dict[str, Any], dest: str) -> None:
 
 
 def win_command(call: Call) -> None:
-    given = call.options(
-        "_raw_params", "cmd", "argv", "chdir", "creates", "removes", "stdin",
-        "output_encoding_override",
-    )  # fmt: skip
+    given = call.given
     line = given.get("cmd") or (given.get("_raw_params") or "").strip()
     argv = [str(word) for word in given.get("argv") or split_command_line(line)]
     call.result.update(cmd=line or subprocess.list2cmdline(argv), rc=0)
-    for option, there in (("creates", True), ("removes", False)):
-        if given.get(option) and os.path.lexists(call.path(given[option])) == there:
-            state = "exists" if there else "does not exist"
-            call.result.update(skipped=True, msg=f"skipped, since {given[option]} {state}")
-            return
-    _execute(call, given, argv)
+    if _is_spared(call):
+        return
+    try:
+        _execute(call, argv, (given.get("stdin") or "").encode())
+    except OSError as error:
+        call.result["rc"] = 2 if isinstance(error, NotADirectoryError) else error.errno
+        said = f"CreateProcessW() failed ({error.strerror}, Win32ErrorCode {error.errno})"
+        said = f'Exception calling "CreateProcess" with "7" argument(s): "{said}"'
+        if isinstance(error, NotADirectoryError):
+            said = f"Could not find specified -WorkingDirectory '{given['chdir']}'"
+        raise FailedError(f"Failed to run: '{call.result['cmd']}': {said}") from None
 
 
 def win_shell(call: Call) -> None:
-    given = call.options(
-        "_raw_params", "cmd", "executable", "chdir", "creates", "removes", "stdin", "no_profile",
-        "output_encoding_override",
-    )  # fmt: skip
-    line = (given.get("cmd") or given.get("_raw_params") or "").strip()
-    in_cmd = str(given.get("executable", "powershell")).lower().startswith("cmd")
-    argv = ["cmd.exe", "/d", "/s", "/c", line] if in_cmd else split_powershell(line)
-    if not in_cmd and re.fullmatch(r"[A-Za-z]+-[A-Za-z]+", argv[0]):
-        raise UnsupportedError(f"the cmdlet {argv[0]}")
+    given = call.given
+    line = given["_raw_params"].strip()
+    shell = str(given.get("executable") or "powershell").lower().removesuffix(".exe")
+    if shell not in ("cmd", "powershell"):
+        raise UnsupportedError(f"the executable {given['executable']} of win_shell")
     call.result.update(cmd=line, rc=0)
-    _execute(call, given, argv)
-
-
-def _execute(call: Call, given: dict[str, Any], argv: list[str]) -> None:
-    begun = datetime.datetime.now()
+    if _is_spared(call):
+        return
+    call.result["changed"] = True  # from its start, even where it fails
     stdin = (given.get("stdin") or "").encode()
-    if stdin and not stdin.endswith(b"\n"):
-        stdin += b"\r\n"  # as PowerShell's process class writes it
+    if stdin and not stdin.endswith(b"\r\n"):
+        stdin += b"\r\n"  # as Ansible.Process writes a text
+    own_code = shell == "powershell" and not re.search(r"(?i)\bexit \$LASTEXITCODE\s*$", line)
+    argv = split_powershell(line) if shell == "powershell" else ["cmd.exe", "/c", line]
     try:
-        code, out, err = call.programs.run(argv, stdin, given.get("chdir"), call.env, call.started)
+        _execute(call, argv, stdin, own_code)
+    except NotADirectoryError:
+        call.result.update(changed=False, rc=2)
+        raise FailedError(f"invalid working directory path '{given['chdir']}'") from None
     except FileNotFoundError:
-        call.result["rc"] = 2
-        raise FailedError(
-            f"FailedError to run: '{call.result['cmd']}': Exception calling \"CreateProcess\" with "
-            '"10" argument(s): "CreateProcessW() failed (The system cannot find the file '
-            'specified, Win32ErrorCode 2)"'
-        ) from None
+        text = f"{argv[0]} : The term '{argv[0]}' is not recognized as the name of a cmdlet"
+        call.result.update(rc=1, stdout="", stderr=text)
+        raise FailedError("non-zero return code") from None
+
+
+def _is_spared(call: Call) -> bool:
+    """Tell whether `creates` or `removes` makes a command needless."""
+    for option, there in (("creates", True), ("removes", False)):
+        name = call.given.get(option)
+        if name and os.path.lexists(call.path(name)) == there:
+            state = "exists" if there else "does not exist"
+            call.result.update(skipped=True, msg=f"skipped, since {name} {state}")
+            return True
+    return False
+
+
+def _execute(call: Call, argv: list[str], stdin: bytes, own_code: bool = False) -> None:
+    """Run a program; PowerShell itself says 1 for whatever code a program ended with."""
+    begun = datetime.datetime.now(datetime.UTC)
+    try:
+        found = call.programs.run(argv, stdin, call.given.get("chdir"), call.env, call.started)
     except KilledError:
-        code, out, err = -1, b"", b""
-    ended = datetime.datetime.now()
-    texts = [data.decode("utf-8", "replace") for data in (out, err)]
+        found = (-1, b"", b"")
+    code, out, err = found
+    code = min(abs(code), 1) if own_code else code
+    ended = datetime.datetime.now(datetime.UTC)
+    encoding = call.given.get("output_encoding_override") or "utf-8"
     call.result.update(
-        changed=True, rc=code, stdout=texts[0], stderr=texts[1], start=str(begun), end=str(ended),
-        delta=str(ended - begun),
+        changed=True, rc=code, stdout=out.decode(encoding, "replace"),
+        stderr=err.decode(encoding, "replace"), start=f"{begun:%Y-%m-%d %H:%M:%S.%f}",
+        end=f"{ended:%Y-%m-%d %H:%M:%S.%f}", delta=str(ended - begun),
     )  # fmt: skip
     if code:
         raise FailedError("non-zero return code")
 
 
 def win_tempfile(call: Call) -> None:
-    given = call.options("path", "prefix", "state", "suffix")
-    name = f"{given.get('prefix', 'ansible.')}{os.urandom(6).hex()}{given.get('suffix', '')}"
-    whole = call.programs.expand(given.get("path", "%TEMP%")).rstrip("\\") + "\\" + name
-    call.result.update(changed=True, path=whole, state=given.get("state", "file"))
+    given = call.given
+    name = f"{given['prefix']}{os.urandom(6).hex()}{given.get('suffix') or ''}"
+    whole = call.programs.expand(given["path"]).rstrip("\\") + "\\" + call.programs.expand(name)
+    call.result.update(changed=True, path=whole, state=given["state"])
     if not call.check_mode:
         path = call.path(whole)
-        path.mkdir() if call.result["state"] == "directory" else path.touch()
+        path.mkdir() if given["state"] == "directory" else path.touch()
 
 
 def slurp(call: Call) -> None:
-    given = call.options("src", "path")
-    name = given.get("src") or given["path"]
+    name = call.given["src"]
     path = call.path(name)
     if not path.is_file():
-        raise FailedError(f"Path {name} is not found")
+        raise FailedError(f"Path {name} is {'a directory' if path.is_dir() else 'not found'}")
     content = base64.b64encode(path.read_bytes()).decode()
-    call.result.update(content=content, encoding="base64", source=name)
+    call.result.update(content=content, encoding="base64")
 
 
 def async_status(call: Call) -> None:
-    given = call.options("jid", "mode", "_async_dir")
+    given = call.given
     folder = call.programs.expand(given["_async_dir"])
-    path = call.path(f"{folder}\\{given['jid']}")
+    name = f"{folder}\\{given['jid']}"
+    path = call.path(name)
     if not path.exists():
-        call.result.update(ansible_job_id=given["jid"], started=True, finished=True)
-        raise FailedError("could not find job")
-    if given.get("mode") == "cleanup":
+        call.result.update(ansible_job_id=given["jid"], started=1, finished=1)
+        raise FailedError(f"could not find job at '{folder}'")
+    if given["mode"] == "cleanup":
         path.unlink()
-        call.result.update(ansible_job_id=given["jid"], erased=str(path))
+        call.result.update(ansible_job_id=given["jid"], erased=name)
         return
     call.result.clear()
     call.result.update({"finished": False, **json.loads(path.read_text())})
 
 
 def setup(call: Call) -> None:
-    call.options("gather_subset", "gather_timeout", "filter", "fact_path")
+    if call.given["gather_subset"] not in (["all"], []):
+        raise UnsupportedError(f"gather_subset {call.given['gather_subset']}")
     call.result["ansible_facts"] = {
         "ansible_os_family": "Windows", "ansible_system": "Win32NT",
         "ansible_distribution": "Microsoft Windows 11 Pro",

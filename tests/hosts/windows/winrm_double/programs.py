@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -16,6 +17,8 @@ WINDOWS = r"C:\windows"
 TEMP = r"C:\windows\Temp"
 POLL_S = 0.1
 COMMAND_LINE_MAX = 32767  # of CreateProcess, in characters
+# What of cmd is played: one command of its own, or a program with a full path.
+CMD_LINE = re.compile(r"(?i)/c \"?(?:(?:echo|type|exit|ver|dir)\b|[a-z]:\\)[^&|<>]*")
 
 
 class UnsupportedError(Exception):
@@ -74,6 +77,23 @@ class Programs:
             found = exact
         return found
 
+    def _check(self, argv: list[str]) -> None:
+        """Refuse what would only seem to run: many programs of Wine's end with 0 and do nothing."""
+        if not argv:
+            raise UnsupportedError("an empty command")
+        name = argv[0].replace("/", "\\")
+        own = re.match(r"[A-Za-z]:\\(?!windows\\)", name, re.IGNORECASE)
+        if not own and name.lower().rpartition("\\")[2].removesuffix(".exe") != "cmd":
+            raise UnsupportedError(f"the program {argv[0]!r}: only cmd, and what has a full path")
+        if own and not self.path(name).is_file():
+            raise FileNotFoundError(2, "The system cannot find the file specified", argv[0])
+        if own and self.path(name).read_bytes()[:2] != b"MZ":
+            raise OSError(193, "%1 is not a valid Win32 application", argv[0])
+        if not own and not CMD_LINE.fullmatch(" ".join(argv[1:])):
+            raise UnsupportedError(f"the command line {argv!r} of cmd")
+        if len(subprocess.list2cmdline(argv)) > COMMAND_LINE_MAX:
+            raise OSError(206, "The filename or extension is too long", argv[0])
+
     def run(
         self,
         argv: list[str],
@@ -88,17 +108,14 @@ class Programs:
             started: is given the process, to watch or end it.
 
         Raises:
+            UnsupportedError: it is a program of Windows that Wine only pretends to have.
             FileNotFoundError: there is no such program.
+            NotADirectoryError: there is no such folder to run it in.
         """
-        if not re.match(r"[A-Za-z]:", argv[0]) and "\\" in argv[0]:
-            raise UnsupportedError(f"the program {argv[0]!r}, which is not an absolute path")
-        if re.match(r"[A-Za-z]:", argv[0]) and not self.path(argv[0]).is_file():
-            raise FileNotFoundError(2, argv[0])
-        if len(subprocess.list2cmdline(argv)) > COMMAND_LINE_MAX:
-            raise OSError(206, "The filename or extension is too long")
+        self._check(argv)
         folder = self.path(cwd or self.profile)
         if not folder.is_dir():
-            raise NotADirectoryError(267, cwd)
+            raise NotADirectoryError(267, "The directory name is invalid", cwd)
         process = subprocess.Popen(
             ["wine", *argv], cwd=folder, env={**self._environment, **(env or {})},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -153,23 +170,31 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def memory(process: subprocess.Popen[bytes]) -> int:
-    """Return the bytes of memory of a program and all that it started."""
+    """Return the bytes that a program and all that it started have committed, about as Windows."""
     total = 0
     for pid in tree(process):
-        try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[5])
     return total * os.sysconf("SC_PAGE_SIZE")
 
 
-def watch_memory(process: subprocess.Popen[bytes], limit: Callable[[], int]) -> None:
-    """End a program when it needs more than the quota of its shell, as a Windows job does."""
-    while process.poll() is None:
-        if memory(process) > limit():
-            kill(process)
-            return
-        time.sleep(POLL_S)
+def limit_memory(process: subprocess.Popen[bytes], limit: int) -> None:
+    """Let a program have so much memory, with all that it starts.
+
+    As with the limit of a Windows job object, taking more fails in the program. That holds for each
+    process here, for all together there: where their sum is too much they are ended.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, limit))
+
+    def watch() -> None:
+        while process.poll() is None:
+            if memory(process) > limit:
+                kill(process)
+                return
+            time.sleep(POLL_S)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def split_command_line(line: str) -> list[str]:

@@ -14,10 +14,10 @@ CMD_NOT_FOUND = (
     "'{}' is not recognized as an internal or external command,\r\n"
     "operable program or batch file.\r\n"
 )
-# What the shell plugin's remove() asks for: that of cmd, or that of powershell with what it adds.
-_REMOVE = re.compile(
-    r"(?:Set-StrictMode -Version Latest\n)?Remove-Item ('(?:[^']|'')*'|\S+) -Force(?: -Recurse)?;?"
-    r"(?:\nIf \(-not \$\?\) .*)?"
+_REMOVE = re.compile(r"Remove-Item ('(?:[^']|'')*'|\S+) -Force( -Recurse)?;?")
+_KEEP_CODE = re.compile(
+    r"\s*If \(-not \$\?\) \{ If \(Get-Variable LASTEXITCODE -ErrorAction SilentlyContinue\)"
+    r" \{ exit \$LASTEXITCODE \} Else \{ exit 1 \} \}\s*$"
 )
 
 
@@ -40,23 +40,36 @@ def run_command(command: Command) -> int:
     if "$codeJson = foreach ($in in" in script and "$code.params.PSObject.Properties" in script:
         return run_manifest(command, command.read())  # ansible-core's bootstrap_wrapper.ps1
     command.host.note("powershell", script)
-    removal = _REMOVE.fullmatch(script.strip())
+    script, kept = _frame(script)
+    removal = _REMOVE.fullmatch(script)  # what the shell plugin's remove() asks for
     if removal:
-        name = removal[1].strip("'").replace("''", "'").removesuffix("\\.")
-        path = command.host.programs.path(name)
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-        return 0
-    return _program(command, split_powershell(script))
+        return _remove(command, removal[1].strip("'").replace("''", "'"))
+    code = _program(command, split_powershell(script))
+    # PowerShell itself says 1 for whatever code a program ended with.
+    return code if kept else min(abs(code), 1)
+
+
+def _frame(script: str) -> tuple[str, bool]:
+    """Take off what Ansible's shell plugin puts around a script; tell if the exit code is kept."""
+    script = re.sub(r"^Set-StrictMode -Version Latest\r?\n", "", script.strip())
+    bare = _KEEP_CODE.sub("", script).strip()
+    return bare, bare != script or bool(re.search(r"(?i)\bexit \$LASTEXITCODE\s*$", script))
+
+
+def _remove(command: Command, name: str) -> int:
+    path = command.host.programs.path(name.removesuffix("\\."))
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
+    else:
+        text = f"Remove-Item : Cannot find path '{name}' because it does not exist.\r\n"
+        command.write(err=text.encode())
+        return 1
+    return 0
 
 
 def _program(command: Command, words: list[str]) -> int:
-    if not words:
-        raise UnsupportedError("an empty command")
-    if re.fullmatch(r"[a-z]+-[a-z]+", words[0].lower()):
-        raise UnsupportedError(f"the cmdlet {words[0]}")
     stdin = b"" if command.console else command.read()
     try:
         code, out, err = command.host.programs.run(

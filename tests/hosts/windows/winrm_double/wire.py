@@ -16,7 +16,7 @@ from typing import Any
 
 import spnego
 
-from .wsman import Host, answer
+from .wsman import Host, TooLargeError, answer
 
 SOAP = "application/soap+xml;charset=UTF-8"
 ENCRYPTED = (
@@ -46,6 +46,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
+
+    def cut(self) -> None:
+        """Break the connection without an answer."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def unauthorized(self, token: str = "") -> bool:
         kinds = [token] if token else ["Negotiate"]
@@ -84,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         host = self.server.host
         if host.faults.dropping():
-            self.connection.close()
+            self.cut()
             return
         if not self.authenticated():
             return
@@ -98,9 +104,13 @@ class Handler(BaseHTTPRequestHandler):
         elif not self.server.tls:
             self.reply(500, b"double: unencrypted traffic is not allowed", "text/plain")
             return
-        code, envelope = answer(host, body)
+        try:
+            code, envelope = answer(host, body)
+        except TooLargeError:
+            self.reply(413)
+            return
         if host.faults.dropping():
-            self.connection.close()
+            self.cut()
         elif encrypted:
             self.reply(code, self.encrypted(envelope), ENCRYPTED)
         else:

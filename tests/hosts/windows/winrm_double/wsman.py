@@ -27,21 +27,48 @@ NAMES = {
 }
 SHELL, TRANSFER = NAMES["rsp"], NAMES["x"]
 CMD = f"{SHELL}/cmd"
-# `winrm get winrm/config` on a fresh Windows 11, and what cmd.exe takes as a line.
+# The defaults of Microsoft's documents ("Quotas", and "Installation and configuration for Windows
+# Remote Management"), and what cmd.exe takes as a line. A Windows of today may say 2147483647 for
+# those of a shell, which is none: the host is played with the stricter ones.
 QUOTAS = {
     "MaxEnvelopeSizekb": 500, "MaxMemoryPerShellMB": 1024, "MaxShellsPerUser": 30,
-    "MaxProcessesPerShell": 25, "MaxConcurrentOperationsPerUser": 1500, "CommandLine": 8191,
+    "MaxProcessesPerShell": 25, "MaxConcurrentOperationsPerUser": 1500, "IdleTimeout": 7200000,
+    "CommandLine": 8191,
 }  # fmt: skip
 # What fits a client that takes 150 KiB, in base64 and with both streams.
 CHUNK = 48 << 10
 TIMED_OUT = 2150858793
 
 
-class FaultError(Exception):
-    """A SOAP fault with a WSMan code."""
+WMI = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/MSFT_WmiError"
+QUOTA_MAX_SHELLS, QUOTA_MAX_OPERATIONS = 0x803381A5, 0x803381A6
+NOT_ENOUGH_QUOTA = 1816  # ERROR_NOT_ENOUGH_QUOTA, of a job object's limits
 
-    def __init__(self, code: int, reason: str, kind: str = "w:InternalError") -> None:
-        self.code, self.reason, self.kind = code, reason, kind
+
+class FaultError(Exception):
+    """A SOAP fault with a WSMan code, or with one of WMI."""
+
+    def __init__(
+        self, code: int, reason: str, kind: str = "w:InternalError", wmi: bool = False
+    ) -> None:
+        self.code, self.reason, self.kind, self.wmi = code, reason, kind, wmi
+
+    def detail(self) -> str:
+        reason = escape(self.reason)
+        if self.wmi:
+            return (
+                f'<p:MSFT_WmiError xmlns:p="{WMI}"><p:error_Code>{self.code}</p:error_Code>'
+                "<p:error_Type>HRESULT</p:error_Type><p:error_WindowsErrorMessage>"
+                f"{reason}</p:error_WindowsErrorMessage></p:MSFT_WmiError>"
+            )
+        return (
+            '<f:WSManFault xmlns:f="http://schemas.microsoft.com/wbem/wsman/1/wsmanfault" '
+            f'Code="{self.code}" Machine="WINHOST"><f:Message>{reason}</f:Message></f:WSManFault>'
+        )
+
+
+class TooLargeError(Exception):
+    """A request that is larger than the envelope may be."""
 
 
 class Faults:
@@ -68,6 +95,14 @@ class Shell:
     env: dict[str, str]
     cwd: str | None
     commands: dict[str, Command] = field(default_factory=dict)
+    operations: int = 0  # never less: WinRS counts what has ended too, as long as the shell is open
+    used: float = field(default_factory=time.monotonic)
+
+    def processes(self) -> int:
+        """Return how many processes it has, with the cmd.exe and the PowerShell of each command."""
+        programs_of = [c.process for c in list(self.commands.values()) if c.process is not None]
+        running = [c for c in list(self.commands.values()) if c.code is None]
+        return sum(len(programs.tree(process)) for process in programs_of) + 2 * len(running)
 
 
 class Host:
@@ -86,12 +121,22 @@ class Host:
         with self._log.open("a") as log:
             log.write(json.dumps([kind, what]) + "\n")
 
-    def forget(self) -> None:
-        """Lose every shell, as a host that restarts."""
+    def close(self, shell: Shell) -> None:
+        """End a shell with its commands."""
+        self.shells.pop(shell.id, None)
+        for command in list(shell.commands.values()):
+            command.end()
+
+    def drop_idle(self) -> None:
+        """Close the shells that nobody has asked for anything for too long."""
         for shell in list(self.shells.values()):
-            for command in shell.commands.values():
-                command.end()
-        self.shells.clear()
+            if time.monotonic() - shell.used > self.quota("IdleTimeout") / 1000:
+                self.close(shell)
+
+    def forget(self) -> None:
+        """Lose every shell, as a service that is stopped or a host that restarts."""
+        for shell in list(self.shells.values()):
+            self.close(shell)
 
 
 class Command:
@@ -141,8 +186,7 @@ class Command:
         self.process = process
         if self.ended:
             programs.kill(process)
-        limit = lambda: self.host.quota("MaxMemoryPerShellMB") << 20  # noqa: E731
-        threading.Thread(target=programs.watch_memory, args=[process, limit], daemon=True).start()
+        programs.limit_memory(process, self.host.quota("MaxMemoryPerShellMB") << 20)
 
     def end(self) -> None:
         with self.changed:
@@ -153,27 +197,26 @@ class Command:
 
 
 def answer(host: Host, request: bytes) -> tuple[int, bytes]:
-    """Answer one request: an HTTP status and a SOAP envelope."""
+    """Answer one request: an HTTP status and a SOAP envelope.
+
+    Raises:
+        TooLargeError: the request is larger than the quota.
+    """
+    if len(request) > host.quota("MaxEnvelopeSizekb") << 10:
+        raise TooLargeError
     try:
         root = ET.fromstring(request)
         header, body = root.find("s:Header", NAMES), root.find("s:Body", NAMES)
         action = header.findtext("a:Action", "", NAMES)
         relates = header.findtext("a:MessageID", "", NAMES)
-        if len(request) > host.quota("MaxEnvelopeSizekb") << 10:
-            raise FaultError(
-                2150858898, "The request exceeds MaxEnvelopeSizekb.", "w:EncodingLimit"
-            )
         name, content = _dispatch(host, action, header, body)
         return 200, _envelope(name, relates, content)
     except FaultError as fault:
-        reason = escape(fault.reason)
         detail = (
             f"<s:Fault><s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value>{fault.kind}"
             "</s:Value></s:Subcode></s:Code><s:Reason>"
-            f'<s:Text xml:lang="en-US">{reason}</s:Text></s:Reason><s:Detail><f:WSManFault '
-            'xmlns:f="http://schemas.microsoft.com/wbem/wsman/1/wsmanfault" '
-            f'Code="{fault.code}" Machine="WINHOST"><f:Message>{reason}</f:Message>'
-            "</f:WSManFault></s:Detail></s:Fault>"
+            f'<s:Text xml:lang="en-US">{escape(fault.reason)}</s:Text></s:Reason>'
+            f"<s:Detail>{fault.detail()}</s:Detail></s:Fault>"
         )
         return 500, _envelope(f"{NAMES['a']}/fault", relates, detail)
 
@@ -194,15 +237,15 @@ def _dispatch(host: Host, action: str, header: Any, body: Any) -> tuple[str, str
         raise FaultError(2150858752, f"double: only {CMD} is played", "w:DestinationUnreachable")
     if action == f"{TRANSFER}/Create":
         return f"{TRANSFER}/CreateResponse", _create(host, header, body)
+    host.drop_idle()
     selected = header.findtext("w:SelectorSet/w:Selector[@Name='ShellId']", "", NAMES)
     shell = host.shells.get(selected)
     if shell is None:
         text = f"The Windows Remote Shell with ShellId {selected} was not found on the server."
         raise FaultError(2150858843, text, "w:InvalidSelectors")
+    shell.used = time.monotonic()
     if action == f"{TRANSFER}/Delete":
-        for command in shell.commands.values():
-            command.end()
-        host.shells.pop(shell.id, None)
+        host.close(shell)
         return f"{TRANSFER}/DeleteResponse", ""
     if action == f"{SHELL}/Command":
         return f"{SHELL}/CommandResponse", _command(host, shell, header, body)
@@ -232,9 +275,16 @@ def _options(header: Any) -> dict[str, str]:
 
 
 def _create(host: Host, header: Any, body: Any) -> str:
-    if len(host.shells) >= host.quota("MaxShellsPerUser"):
-        text = "The maximum number of concurrent shells for this user has been exceeded."
-        raise FaultError(2150859173, text, "w:QuotaLimit")
+    host.drop_idle()
+    most = host.quota("MaxShellsPerUser")
+    if len(host.shells) >= most:
+        raise FaultError(
+            QUOTA_MAX_SHELLS,
+            "The WS-Management service cannot process the request. This user is allowed a maximum"
+            f" number of {most} concurrent shells, which has been exceeded. Close existing shells"
+            " or raise the quota for this user.",
+            "w:QuotaLimit",
+        )
     variables = body.findall("rsp:Shell/rsp:Environment/rsp:Variable", NAMES)
     env = {variable.get("Name"): variable.text or "" for variable in variables}
     folder = body.findtext("rsp:Shell/rsp:WorkingDirectory", None, NAMES)
@@ -249,13 +299,19 @@ def _create(host: Host, header: Any, body: Any) -> str:
 
 
 def _command(host: Host, shell: Shell, header: Any, body: Any) -> str:
-    if len(shell.commands) >= host.quota("MaxProcessesPerShell"):
-        text = "The maximum number of processes of this shell has been exceeded."
-        raise FaultError(2150859174, text, "w:QuotaLimit")
-    running = sum(len(other.commands) for other in host.shells.values())
-    if running >= host.quota("MaxConcurrentOperationsPerUser"):
-        text = "The maximum number of concurrent operations for this user has been exceeded."
-        raise FaultError(2150859174, text, "w:QuotaLimit")
+    if shell.processes() >= host.quota("MaxProcessesPerShell"):
+        text = "Not enough quota is available to process this command."
+        raise FaultError(NOT_ENOUGH_QUOTA, text)
+    operations = sum(other.operations for other in host.shells.values())
+    if operations >= host.quota("MaxConcurrentOperationsPerUser"):
+        raise FaultError(
+            QUOTA_MAX_OPERATIONS,
+            "The WS-Management service cannot process the request. The maximum number of concurrent"
+            " operations for this user has been exceeded. Close existing operations for this user,"
+            " or raise the quota for this user.",
+            wmi=True,
+        )
+    shell.operations += 1
     element = body.find("rsp:CommandLine", NAMES)
     words = [element.findtext("rsp:Command", "", NAMES)]
     words += [argument.text or "" for argument in element.findall("rsp:Arguments", NAMES)]

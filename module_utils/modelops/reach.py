@@ -1,0 +1,100 @@
+"""Why a host is not reached, and what to do, from what the connections of Ansible say of it."""
+
+from __future__ import annotations
+
+import re
+
+# What is said, what that means, and the remedy. The first that fits counts.
+_REASONS = (
+    (
+        "credentials were rejected|InvalidCredentials",
+        "the user or the password is refused",
+        "See that ansible_user is an account of that PC that may use WinRM, and that"
+        " ansible_password (vault_builder_password) is its password. Windows may lock an account"
+        " for some minutes after wrong ones.",
+    ),
+    (
+        "certificate has expired",
+        "its certificate has expired",
+        "Make a new one there for its WinRM listener. Do not turn the check of certificates off.",
+    ),
+    (
+        "certificate is not yet valid",
+        "its certificate is not valid yet",
+        "See that the clocks of that host and of this controller are right.",
+    ),
+    (
+        "(Hostname|IP address) mismatch|doesn't match|not valid for",
+        "its certificate is for another name",
+        "Let ansible_host be a name or an address that the certificate holds.",
+    ),
+    (
+        "invalid path|could not find a suitable TLS CA",
+        "the file of ansible_winrm_ca_trust_path is not on this controller",
+        "Put the CA there that signed the certificate of its WinRM listener.",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED|certificate verify failed",
+        "its certificate is not of the CA in ansible_winrm_ca_trust_path",
+        "Put the CA there that signed the certificate of its WinRM listener. If that file has not"
+        " changed, another machine may be answering: do not turn the check of certificates off.",
+    ),
+    (
+        "WRONG_VERSION_NUMBER|record layer failure|UNEXPECTED_EOF|unknown protocol",
+        "what answers at that port does not speak TLS",
+        "Let ansible_port be the port of its HTTPS listener, 5986.",
+    ),
+    (
+        "concurrent shells",
+        "it lets this user open no more shells",
+        "Restart the WinRM service there, or raise MaxShellsPerUser in winrm/config/winrs.",
+    ),
+    (
+        "Connection refused|HostUnreachable",
+        "nothing listens at that port",
+        "See that the service runs there (on Windows: Get-Service WinRM), and that ansible_port is"
+        " its port.",
+    ),
+    (
+        "Name or service not known|NameResolution|[Ff]ailed to resolve|name resolution",
+        "its name is not known here",
+        "Let ansible_host be a name that this controller can resolve, or an address.",
+    ),
+    (
+        "Permission denied",
+        "it does not let this user in",
+        "See that ansible_user may log in there with this controller's key.",
+    ),
+    (
+        "Host key verification failed|IDENTIFICATION HAS CHANGED",
+        "its host key is not the known one",
+        "If that host was installed anew, put its new key into known_hosts; otherwise another"
+        " machine may be answering.",
+    ),
+    (
+        "[Tt]imed out|[Tt]imeout|No route to host|Network is unreachable|no answer within",
+        "it does not answer",
+        "See that it is on, awake and in this network, and that its firewall lets this controller"
+        " in.",
+    ),
+    (
+        "RemoteDisconnected|Connection aborted|[Cc]onnection reset|was not found on the server",
+        "it broke the connection off",
+        "It restarts, or its service was stopped. See that it is up, and run again.",
+    ),
+)
+
+
+def explain(said: str, where: str = "") -> str:
+    """Say why a host is not reached and what to do.
+
+    Args:
+        said: what the connection said.
+        where: the host, as the reader knows it.
+    """
+    text = " ".join(said.split())
+    unknown = ("not reached", "See that it is up and that this user may log in.")
+    fitting = ((what, how) for pattern, what, how in _REASONS if re.search(pattern, text))
+    what, remedy = next(fitting, unknown)
+    place = f"{where}: " if where else ""
+    return f"{place}{what}. {remedy} It was said: {text[:300] or 'nothing'}"

@@ -1,0 +1,62 @@
+"""What a call of win_command brought: the reply of the host, or why there is none."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from . import boot
+
+TAIL = 2000  # characters
+
+
+def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
+    """Return the reply that a call of win_command brought, or a failed result that says why not."""
+    stdout, stderr = str(raw.get("stdout") or ""), str(raw.get("stderr") or "")
+    noise, mark, text = stdout.rpartition(boot.MARK)
+    try:
+        reply = dict(json.loads(text.splitlines()[0])) if mark else {}
+    except (ValueError, IndexError):
+        reply = {}
+    if not reply:
+        return failed(explain(raw, python), rc=raw.get("rc"), module_stdout=stdout[-TAIL:],
+                       module_stderr=stderr[-TAIL:])  # fmt: skip
+    spoken = {"module_stdout": noise.strip()[-TAIL:], "module_stderr": stderr.strip()[-TAIL:]}
+    return {**{name: said for name, said in spoken.items() if said}, **reply}
+
+
+def explain(raw: Mapping[str, Any], python: str) -> str:
+    """Say why a call of win_command brought no reply, and what to do."""
+    rc, said = raw.get("rc"), re.sub(r"^Failed to run: '.*': ", "", str(raw.get("msg") or ""))
+    refused = "Failed to run" in str(raw.get("msg"))
+    tail = (str(raw.get("stderr") or "") or str(raw.get("stdout") or "")).strip()[-TAIL:]
+    if rc in (2, 3) and refused:
+        return (
+            f"there is no Python at {python} ({said}). Install it there, or correct"
+            " ansible_python_interpreter of this host."
+        )
+    if refused:
+        return (
+            f"{python} cannot be started ({said}). See that it is a program for this Windows"
+            " (64-bit), and that this user may run it."
+        )
+    if re.search("No Python at|failed to locate pyvenv.cfg|did not find executable at", tail):
+        return f"the environment of {python} is broken ({tail}). Make it anew."
+    if "MemoryError" in tail or rc in (0xC0000017, 0xC000012D, -1073741801, -1073741523):
+        return (
+            "Python had no memory left. See how much winrm/config/winrs allows a shell"
+            f" (MaxMemoryPerShellMB), and what else runs there. It ended with: {tail}"
+        )
+    cause = f"exit code {rc}, {said}" if said else f"exit code {rc}"
+    return (
+        f"Python on the host gave no answer ({cause}). If it was ended from outside, see the event"
+        " log, an antivirus, and how much memory winrm/config/winrs allows a shell"
+        f" (MaxMemoryPerShellMB). It said last: {tail or 'nothing'}"
+    )
+
+
+def failed(text: str, **facts: Any) -> dict[str, Any]:
+    """Return a failed result."""
+    return {"failed": True, "msg": text, **facts}
