@@ -198,8 +198,8 @@ def release_report(
             kept = ("judged", "reference", "candidate", "verdict")
             figures[name] = {k: comparison[k] for k in kept if k in comparison}
             tables[name] = report.rows(manifest, comparison, promises)
-            if freed := _memory_freed(host):
-                notes[name] = freed
+            if said := [*comparison["notes"], *_memory_freed(host)]:
+                notes[name] = " ".join(said)
             verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
     worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")
     return {
@@ -214,17 +214,17 @@ def release_report(
     }
 
 
-def _memory_freed(host: Mapping[str, Any]) -> str:
+def _memory_freed(host: Mapping[str, Any]) -> list[str]:
     """Say what the service itself gave back, when this run moved it from FP32 to INT8."""
     before = host.get("__sarai_service_look", {}).get("rss_bytes")
     now = host.get("__sarai_service_health", {}).get("rss_bytes")
     was_fp32 = host.get("__transfer_state", {}).get("state", {}).get("active") == "fp32"
     if not (before and now and was_fp32):
-        return ""
-    return (
+        return []
+    return [
         f"The service itself held {report.size(before)} on FP32 and {report.size(now)} on this"
         " release."
-    )
+    ]
 
 
 def report_text(found: Mapping[str, Any]) -> str:

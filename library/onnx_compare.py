@@ -114,6 +114,12 @@ options:
     type: list
     elements: str
     default: [CPUExecutionProvider]
+  reference_providers:
+    description:
+      - The same for the reference alone. A session takes the first one that it can use, and
+        RV(notes) says which it could not; those of O(providers) when this is not set.
+    type: list
+    elements: str
   threads:
     description: Threads within an operator. 0 leaves it to onnxruntime.
     type: int
@@ -249,6 +255,7 @@ candidate:
   type: dict
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,6 +298,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "shapes": {"type": "dict", "default": {}},
     "inputs": {"type": "path"},
     "providers": {"type": "list", "elements": "str", "default": ["CPUExecutionProvider"]},
+    "reference_providers": {"type": "list", "elements": "str"},
     "threads": {"type": "int", "default": 0},
     "session_options": {"type": "dict", "default": {}},
     "timeout_s": {"type": "float", "default": 600},
@@ -298,7 +306,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 # Options that shape the figures, beside the models; gates and limits do not.
 RUN_OPTIONS = ("samples", "runs", "interleave", "seed", "ranges", "shapes")
-SESSION_OPTIONS = ("providers", "threads", "session_options")
+SESSION_OPTIONS = ("providers", "reference_providers", "threads", "session_options")
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -355,6 +363,7 @@ def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
         more_rounds=params["remeasure_limit"],
         settled=lambda so_far: not _too_noisy(params, so_far),
         rows=rows,
+        reference_setup=replace(setup, providers=params["reference_providers"] or setup.providers),
     )
     safe: dict[str, Any] = gates.json_safe(comparison)
     return safe

@@ -127,6 +127,7 @@ def compare(
     more_rounds: int = 0,
     settled: Callable[[Mapping[str, Any]], bool] = lambda _: True,
     rows: list[dict[str, Any]] | None = None,
+    reference_setup: Setup | None = None,
 ) -> dict[str, Any]:
     """Measure two models against each other.
 
@@ -141,6 +142,7 @@ def compare(
         settled: is given the comparison as it is so far.
         rows: the similarity, where it is known already (golden.compare): then only times and
             memory are measured.
+        reference_setup: of the reference, where it is measured in another way than the candidate.
 
     Returns:
         `similarity` (see similarity.worst), `similarity_rows` (one an output and sample),
@@ -159,7 +161,8 @@ def compare(
     elif setup.inputs:
         samples = 1
     with setup.work_folder() as work, contextlib.ExitStack() as loaded:
-        pair = _Pair(Model(reference, setup, work), Model(candidate, setup, work), work, rows)
+        models = Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
+        pair = _Pair(*models, work, rows)
         if interleave:
             loaded.enter_context(pair.reference)
             loaded.enter_context(pair.candidate)

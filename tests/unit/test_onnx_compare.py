@@ -56,6 +56,18 @@ def options_of(module: ModuleType, pair, work: Path, **options) -> dict:
     return {**defaults, **paths, "samples": 1, "runs": 2, "remeasure_limit": 0, **options}
 
 
+def test_the_reference_may_run_elsewhere(onnx_compare, pair, work):
+    asked = ["NoSuchExecutionProvider", "CPUExecutionProvider"]
+    result = onnx_compare.run(
+        options_of(onnx_compare, pair, work, reference_providers=asked), False
+    )
+    assert result["reference"]["providers_unused"] == ["NoSuchExecutionProvider"]
+    assert result["candidate"]["providers_unused"] == []
+    assert result["notes"] == [
+        "The reference did not use NoSuchExecutionProvider, which was asked for."
+    ]
+
+
 def test_a_record_spares_the_next_measurement(onnx_compare, pair, work, tmp_path):
     record = tmp_path / "verdict.json"
     close = {"name": "cosine_min", "op": ">", "threshold": 0.98}

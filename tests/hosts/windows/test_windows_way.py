@@ -67,6 +67,7 @@ def test_from_windows_to_three_hosts_and_back_without_it(site):
     done = fleet.run("quantize.yml", *no_runtime, **wanted, transfer_rate=1e6)
     assert done.returncode == 0, done.stdout
     assert "measured on pc" in done.stdout
+    assert "The reference did not use CUDAExecutionProvider" in done.stdout
     for host in HOSTS:
         assert (fleet.served(host), fleet.named(host)) == ("int8", "int8")
         for name in PAIR:
