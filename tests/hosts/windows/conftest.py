@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from plays import PLACE
 from windows_bed import WindowsBed, unavailable, windows_bed
 
 
@@ -30,3 +33,15 @@ def windows(host) -> Iterator[WindowsBed]:
     """The host with nothing broken."""
     host.mend()
     return host
+
+
+@pytest.fixture
+def place(windows) -> Iterator[Path]:
+    """A folder of the test's own on the host."""
+    windows.mend()
+    folder = windows.path(PLACE)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+    windows.mend()
+    shutil.rmtree(folder, ignore_errors=True)

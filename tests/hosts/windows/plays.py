@@ -18,6 +18,7 @@ from typing import Any
 import ansible_runner
 
 ROOT = Path(__file__).resolve().parents[3]
+PLACE = r"C:\work\double ü"  # of the tests of the double
 ENVIRONMENT = {
     "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
     "ANSIBLE_NOCOLOR": "1",
@@ -73,6 +74,19 @@ def run(windows: Any, *tasks: dict[str, Any], arguments: str = "", **variables: 
         ]
         seconds = [event["event_data"]["duration"] for event in events]
         return Outcome(runner.rc, runner.stdout.read(), results, seconds)
+
+
+def tried(windows, *tasks: dict, **variables: object) -> list[dict[str, Any]]:
+    """The result of each task, whether it failed, was skipped or not."""
+    names = [f"r{i}" for i in range(len(tasks))]
+    known = {name: f"{{{{ {name} }}}}" for name in names}
+    noted = (
+        {"register": name, **task, "ignore_errors": True}
+        for name, task in zip(names, tasks, strict=True)
+    )
+    done = run(windows, *noted, {"ansible.builtin.set_fact": {"told": known}}, **variables)
+    assert len(done.results) == len(tasks) + 1, done.output
+    return list(done.result["ansible_facts"]["told"].values())
 
 
 def start(windows: Any, folder: Path, *tasks: dict[str, Any], **variables: Any) -> subprocess.Popen:
