@@ -202,15 +202,6 @@ def test_async_is_refused(windows, voice):
     assert outcome.rc == 2 and "Remove `async`" in outcome.result["msg"]
 
 
-def test_a_small_call_is_quick(windows, voice):
-    task = {"artifact_push": {"state": "started", "src": voice.name, "manifest": {}, "host": "h",
-                              "user": "u", "host_key": "k", "folder": "f"},
-            "check_mode": True, "ignore_errors": True}  # fmt: skip
-    outcome = run(windows, task, task, task)
-    assert "not a usable manifest" in outcome.result["msg"]
-    assert min(outcome.seconds[1:]) < 1.5
-
-
 # ------------------------------------------------------------------ names
 
 
