@@ -37,7 +37,8 @@ test-linux: .venv/dev
 	$(BIN)/pytest -n 3 tests/hosts/linux --ignore tests/hosts/linux/test_bed.py
 
 test-windows: .venv/dev
-	$(BIN)/pytest -n 2 tests/hosts/windows
+	@# As above: more workers than cores, since they wait more than they work.
+	$(BIN)/pytest -n 3 tests/hosts/windows
 
 hosts-up: .venv/dev
 	$(BIN)/python tests/hosts/linux/bed.py up

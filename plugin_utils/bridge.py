@@ -263,8 +263,6 @@ class WindowsJob:
         problem = self._action.watch(self.label, self.look, every_s, self.limit_s, self._patience_s)
         if problem:
             return failed(problem)
-        with contextlib.suppress(Exception):  # what stays is cleared up by the next job
-            self._action.ask({"do": "forget", "job": self.id}, self._vars)
         return self._result
 
     def await_key(self, limit_s: float) -> str | None:

@@ -2,8 +2,9 @@
 
 A job is a folder `jobs/ID` with `job.json` (what it is), `started.json` (its process), `lock` (held
 by that while it lives), `progress.json`, `public_key`, `ansible.json` (where Ansible keeps its own
-file of it) and in the end `result.json`. It belongs to nobody's connection: whoever asks later,
-also after a lost controller, finds it there.
+file of it), in the end `result.json`, and `told` once somebody was told of that: the next job
+removes it. It belongs to nobody's connection: whoever asks later, also after a lost controller,
+finds it there.
 """
 
 from __future__ import annotations
@@ -29,11 +30,9 @@ from .files import write_atomic
 Json = dict[str, Any]
 Say = Callable[[Json], None]
 
-# What a job leaves is kept so long, for whoever still wants to look at it.
+# What a job leaves of which nobody was told is kept so long, for whoever still asks.
 KEPT_S = 24 * 3600
 LOOK_EVERY_S = 0.1
-# Ansible's own file of a job follows its result within moments.
-SETTLE_S = 5
 # A job is not the shell's: its memory has no limit of WinRM's.
 OUT_OF_SHELL = " Or let WinRM give a shell more: MaxMemoryPerShellMB in winrm/config/winrs."
 # Windows' limit is 260; names made beside a path are longer than the path.
@@ -54,7 +53,6 @@ def serve(call: Mapping[str, Any], base: str, say: Say) -> Json:
         "prepare": lambda: _prepare(call, jobs, Path(base, "code")),
         "job": lambda: _job(call, jobs / call["job"]),
         "watch": lambda: _watch(call, jobs / call["job"]),
-        "forget": lambda: _forget(jobs / call["job"]),
     }
     return does[call["do"]]()
 
@@ -152,7 +150,7 @@ def _prepare(call: Mapping[str, Any], jobs: Path, codes: Path) -> Json:
             needed.add(record.get("code", ""))
             if (record.get("same"), record.get("code")) == (call["same"], call["code"]):
                 same = {"job": folder.name, "since_s": time.time() - record["created"]}
-        elif time.time() - record.get("created", 0) > KEPT_S:
+        elif (folder / "told").exists() or time.time() - record.get("created", 0) > KEPT_S:
             _remove(folder)
     for folder in codes.iterdir():
         # Not one that another call is putting there, or has just put there and begins to use.
@@ -193,6 +191,9 @@ def _watch(call: Mapping[str, Any], folder: Path) -> Json:
             file = _read(Path(call["results_file"]))
             if file.get("finished"):  # its Python ended before it came to the job
                 seen |= {"state": "gone", "said": file}
+        if seen["state"] == "ended":
+            # Not removed yet: should this answer be lost, the question comes again.
+            (folder / "told").touch()
         told = seen["state"] in ("ended", "gone") or (call.get("key") and seen["public_key"])
         if told or time.monotonic() >= deadline:
             return seen
@@ -226,16 +227,6 @@ def look(folder: Path) -> Json:
 def _is_alive(folder: Path) -> bool:
     # Trying the lock before its process has taken it could keep it from doing so.
     return (folder / "started.json").exists() and locks.is_held(folder / "lock")
-
-
-def _forget(folder: Path) -> Json:
-    """Remove a job that has ended, when its process and Ansible's own file of it have too."""
-    file = _read(folder / "ansible.json").get("results_file")
-    deadline = time.monotonic() + SETTLE_S
-    while file and time.monotonic() < deadline and not _read(Path(file)).get("finished"):
-        time.sleep(LOOK_EVERY_S)
-    _remove(folder)
-    return {}
 
 
 def _remove(folder: Path) -> None:

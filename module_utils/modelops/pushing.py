@@ -257,6 +257,11 @@ def _explained(error: Exception, where: Where) -> ModelOpsError:
             f"the target did not let the key of this transfer in within {where.authorize_s:g} s",
             "Look at the target's sshd (journalctl -u ssh) for why it refused it.",
         )
+    elif isinstance(error, asyncssh.SFTPBadMessage):
+        text, remedy = (
+            f"what answers there does not speak SFTP ({error})",
+            "See that the target's sshd has internal-sftp, and what this account runs instead.",
+        )
     elif isinstance(error, asyncssh.SFTPPermissionDenied):
         text, remedy = f"{where.folder} is not writable there ({error})", "See who owns it."
     elif isinstance(error, TimeoutError):

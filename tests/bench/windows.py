@@ -113,7 +113,7 @@ def pushing(windows: Any, own: Bed, here: Path) -> tuple[float, float]:
             {
                 "ansible.builtin.command": {
                     "argv": ["ssh", "-F", f"{own.state}/ssh_config", "h1", f"sudo tee {KEYS}"],
-                    "stdin": "{{ begun.public_key }}",
+                    "stdin": 'restrict,command="internal-sftp" {{ begun.public_key }}',
                 },
                 "delegate_to": "localhost",
                 "vars": LOCAL.inventory_vars(),

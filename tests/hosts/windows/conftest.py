@@ -12,6 +12,11 @@ from plays import PLACE
 from windows_bed import WindowsBed, unavailable, windows_bed
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_windows_way.py")
+
+
 @pytest.fixture(scope="session")
 def available() -> None:
     """Say why there can be no bed here, if so."""
