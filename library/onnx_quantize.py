@@ -47,7 +47,8 @@ options:
     choices: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
     default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
   exclude_nodes:
-    description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names.
+    description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names. A node
+      without a name goes by that of its first output, here and in O(forms).
     type: list
     elements: str
     default: []
@@ -61,7 +62,7 @@ options:
       - Check a new pair with onnx.checker, load it and run it once, in child processes, before it
         gets its names. Needs onnxruntime.
       - Where the inputs fit neither the new model nor the source, it is loaded only, and
-        RV(verified) says so.
+        RV(verified) says so. So does it when onnx.checker refuses the source itself, but both run.
     type: bool
     default: true
   quality:
@@ -72,7 +73,7 @@ options:
         (C(weight_int8)), then to C(fp32), each step measured on the whole model. Nodes that
         O(forms) names stay as they are. Fails when no mix reaches them.
       - With a manifest of the same source and options beside I(dest), the forms that were found
-        before are taken up.
+        before are taken up. Without one, a pair that is there is measured again.
     type: dict
     default: {}
   samples:
