@@ -221,6 +221,7 @@ peak_rss_bytes:
   type: int
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,7 +288,8 @@ def run(
         ) from None
     dest = Path(params["dest"])
     pair = [dest, dest.with_name(f"{dest.name}.data")]
-    before = {p.name: p.stat().st_size if p.is_file() else None for p in pair}
+    # os.path says no of a name that the system does not take; the quantizer says why.
+    before = {p.name: p.stat().st_size for p in pair if os.path.isfile(p)}
     progress_file = Path(params["progress_file"]) if params["progress_file"] else None
     with kept(progress_file) as file:
         result = quantize(
@@ -320,7 +322,7 @@ def run(
         )
     if result["changed"]:
         after = [f"{a['name']} {a['size']} bytes {a['sha256']}" for a in result["artifacts"]]
-        known = [f"{name} {size} bytes" for name, size in before.items() if size is not None]
+        known = [f"{name} {size} bytes" for name, size in before.items()]
         result["diff"] = {
             "before": "".join(f"{line}\n" for line in known),
             "after": "".join(f"{line}\n" for line in after),
