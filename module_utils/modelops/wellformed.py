@@ -24,10 +24,9 @@ ITEM_BYTES: dict[int, int] = {
     TensorProto.FLOAT8E5M2FNUZ: 1, TensorProto.FLOAT8E8M0: 1,
 }  # fmt: skip
 ITEMS_A_BYTE: dict[int, int] = {
-    TensorProto.UINT4: 2,
-    TensorProto.INT4: 2,
-    TensorProto.FLOAT4E2M1: 2,
-}
+    TensorProto.UINT4: 2, TensorProto.INT4: 2, TensorProto.FLOAT4E2M1: 2,
+    TensorProto.UINT2: 4, TensorProto.INT2: 4,
+}  # fmt: skip
 COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 MOST_DIMENSIONS = 32  # numpy 1 has no more
 
