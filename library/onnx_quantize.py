@@ -47,7 +47,8 @@ options:
     choices: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
     default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
   exclude_nodes:
-    description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names.
+    description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names. A node
+      without a name goes by that of its first output, here and in O(forms).
     type: list
     elements: str
     default: []
@@ -61,7 +62,7 @@ options:
       - Check a new pair with onnx.checker, load it and run it once, in child processes, before it
         gets its names. Needs onnxruntime.
       - Where the inputs fit neither the new model nor the source, it is loaded only, and
-        RV(verified) says so.
+        RV(verified) says so. So does it when onnx.checker refuses the source itself, but both run.
     type: bool
     default: true
   quality:
@@ -72,7 +73,7 @@ options:
         (C(weight_int8)), then to C(fp32), each step measured on the whole model. Nodes that
         O(forms) names stay as they are. Fails when no mix reaches them.
       - With a manifest of the same source and options beside I(dest), the forms that were found
-        before are taken up.
+        before are taken up. Without one, a pair that is there is measured again.
     type: dict
     default: {}
   samples:
@@ -220,6 +221,7 @@ peak_rss_bytes:
   type: int
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -286,7 +288,8 @@ def run(
         ) from None
     dest = Path(params["dest"])
     pair = [dest, dest.with_name(f"{dest.name}.data")]
-    before = {p.name: p.stat().st_size if p.is_file() else None for p in pair}
+    # os.path says no of a name that the system does not take; the quantizer says why.
+    before = {p.name: p.stat().st_size for p in pair if os.path.isfile(p)}
     progress_file = Path(params["progress_file"]) if params["progress_file"] else None
     with kept(progress_file) as file:
         result = quantize(
@@ -319,7 +322,7 @@ def run(
         )
     if result["changed"]:
         after = [f"{a['name']} {a['size']} bytes {a['sha256']}" for a in result["artifacts"]]
-        known = [f"{name} {size} bytes" for name, size in before.items() if size is not None]
+        known = [f"{name} {size} bytes" for name, size in before.items()]
         result["diff"] = {
             "before": "".join(f"{line}\n" for line in known),
             "after": "".join(f"{line}\n" for line in after),

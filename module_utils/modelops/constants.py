@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+import numpy as np
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from .graph import element_count, is_external
+from .graph import all_graphs, element_count, is_external, subgraphs
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 # Operators that only move values. onnxruntime runs them once, at load, on constants.
@@ -16,6 +17,12 @@ MOVERS = frozenset({
     "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
 })  # fmt: skip
+# A Constant node's attributes without a tensor, and what the values are.
+_PLAIN_VALUES = {
+    ("value_int", AttributeProto.INT): "int64", ("value_ints", AttributeProto.INTS): "int64",
+    ("value_float", AttributeProto.FLOAT): "float32",
+    ("value_floats", AttributeProto.FLOATS): "float32",
+}  # fmt: skip
 # Below this a weight stays FP32: its scales and names would take what INT8 saves.
 SMALLEST_ELEMENTS = 1024
 SHORTEST_ROW = 16
@@ -33,12 +40,19 @@ class Constant:
         tensor: the stored tensor: an initializer or a Constant node's value.
         dims: the shape that the stored values have after any Reshape.
         transposed: whether the node sees them, of two dimensions, transposed.
+        cast: the floating-point type that the node sees, where it is not the stored one.
     """
 
     key: str
     tensor: TensorProto
     dims: tuple[int, ...]
     transposed: bool = False
+    cast: int = 0
+
+    @property
+    def kind(self) -> int:
+        """The type that the node sees."""
+        return self.cast or int(self.tensor.data_type)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,8 +129,8 @@ def rows(weight: Constant) -> int:
 def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Constant | None:
     """Return the constant that a node gives out: it is one, or only shows one differently."""
     if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-        value = attribute(node, "value", None)
-        if isinstance(value, TensorProto) and not is_external(value):
+        value = _value(node)
+        if value is not None and not is_external(value):
             named = TensorProto()
             named.CopyFrom(value)
             named.name = node.output[0]
@@ -127,6 +141,11 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
         return None
     if node.op_type == "Identity":
         return source
+    if node.op_type == "Cast":
+        kind = attribute(node, "to", 0)
+        if source.is_float and isinstance(kind, int) and kind in FLOATS:
+            return replace(source, cast=kind)
+        return None
     if node.op_type == "Transpose" and len(source.dims) == 2:
         order = attribute(node, "perm", [1, 0])
         if order == [1, 0]:
@@ -136,6 +155,17 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
         wanted = constants.get(node.input[1])
         dims = _reshaped(source, wanted, bool(attribute(node, "allowzero", 0)))
         return replace(source, dims=dims) if dims else None
+    return None
+
+
+def _value(node: NodeProto) -> TensorProto | None:
+    """Return the value of a Constant node, in whichever of its attributes it stands."""
+    for given in node.attribute:
+        if given.name == "value" and given.type == AttributeProto.TENSOR:
+            return given.t
+        dtype = _PLAIN_VALUES.get((given.name, given.type))
+        if dtype:
+            return numpy_helper.from_array(np.array(helper.get_attribute_value(given), dtype))
     return None
 
 
@@ -153,7 +183,7 @@ def moved(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Const
     first, stored = next(iter(parts.values())), tuple(origins.values())
     return {
         name: Moved(
-            f"{first.key}/{name}", first.tensor, first.dims,
+            f"{first.key}/{name}", first.tensor, first.dims, cast=first.kind,
             node=node, parts=parts, origins=stored, way=way,
         )
         for name in node.output
@@ -181,3 +211,24 @@ def _reshaped(
     for d in dims:
         product *= d
     return tuple(dims) if product == total and min(dims, default=1) > 0 else None
+
+
+def without_dead_constants(nodes: list[NodeProto], graph: GraphProto) -> list[NodeProto]:
+    """Drop the nodes that only brought weights to nodes that now read them as INT8."""
+    used = {value.name for value in graph.output}
+    alive = []
+    for node in reversed(nodes):  # whoever reads a value stands behind whoever gives it
+        brings = node.op_type in ("Constant", "Cast") or node.op_type in MOVERS
+        if brings and not any(name in used for name in node.output):
+            continue
+        alive.append(node)
+        used.update(node.input)
+        for inner in subgraphs(node):
+            used |= _reads(inner)
+    return alive[::-1]
+
+
+def _reads(graph: GraphProto) -> set[str]:
+    """Every name that a graph, or one nested in it, reads or gives out."""
+    names = {value.name for inner in all_graphs(graph) for value in inner.output}
+    return names | {n for inner in all_graphs(graph) for node in inner.node for n in node.input}

@@ -152,3 +152,50 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
             needed_bytes=needed,
             free_bytes=free,
         )
+
+
+def check_destination(dest: Path, dest_data: Path, sources: list[Path]) -> None:
+    """Refuse names that a pair cannot be written to; the source is never one.
+
+    Raises:
+        ModelOpsError: the first cause found.
+    """
+    if dest.suffix != ".onnx":
+        raise ModelOpsError(
+            "the destination's name does not end in .onnx", where=dest, remedy="Name a .onnx file."
+        )
+    folder = dest.parent
+    if not folder.is_dir():
+        raise ModelOpsError(
+            "the destination folder does not exist", where=folder, remedy="Create it, then run."
+        )
+    if not os.access(folder, os.W_OK):
+        raise ModelOpsError(
+            "the destination folder is not writable for this user",
+            where=folder,
+            remedy="Give this user the right to write there, or choose another destination.",
+        )
+    try:
+        dest.with_name(f".{dest.name}.part").lstat()  # the longest name that is needed
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ModelOpsError(
+            f"the destination cannot be named so ({error.strerror})",
+            where=dest,
+            remedy="Choose a shorter name.",
+        ) from None
+    for target in (dest, dest_data):
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            raise ModelOpsError(
+                "the destination exists and is not a regular file",
+                where=target,
+                remedy="Remove it or choose another destination.",
+            )
+        for source in sources:
+            if target.exists() and target.samefile(source):
+                raise ModelOpsError(
+                    "the destination is a file of the source model",
+                    where=target,
+                    remedy="Choose another destination: the source is never written.",
+                )

@@ -115,7 +115,7 @@ class Emitter:
         if x not in state.quantized:
             state.quantized[x] = chain.add_many("DynamicQuantizeLinear", [x], 3)
         x_value, x_scale, x_zero = state.quantized[x]
-        w_value, w_scale, w_zero = self._matrix(node, weight)
+        w_value, w_scale, w_zero = self._matrix(chain, node, weight, state)
         scales = chain.add("Mul", x_scale, w_scale)
         integer = chain.add("MatMulInteger", x_value, w_value, x_zero, w_zero)
         product = chain.add("Mul", chain.add("Cast", integer, to=TensorProto.FLOAT), scales)
@@ -197,7 +197,7 @@ class Emitter:
         """A weight that was INT8 on disk, at the place of `name`; adds the nodes that make it."""
         if isinstance(weight, Moved):
             return self._moved(name, weight, state, nodes)
-        key = (weight.key, str(weight.dims), str(weight.transposed))
+        key = (weight.key, str(weight.dims), str(weight.transposed), str(weight.kind))
         if key not in state.unpacked:
             chain = Chain(weight.tensor.name, self._names)
             value = self._unpack(chain, weight, *self._stack(weight, leading))
@@ -245,7 +245,7 @@ class Emitter:
 
     def _as_fp32(self, chain: Chain, name: str, weight: Constant, state: GraphState) -> str:
         """Cast where the model works in half precision: the quantized operators take FP32."""
-        if weight.tensor.data_type == TensorProto.FLOAT:
+        if weight.kind == TensorProto.FLOAT:
             return name
         if name not in state.casts:
             state.casts[name] = chain.add("Cast", name, to=TensorProto.FLOAT)
@@ -260,19 +260,26 @@ class Emitter:
             if (beta := _factor(node, "beta")) != 1.0:
                 bias = chain.add("Mul", bias, self._number(beta))
             product = chain.add("Add", product, bias)
-        if weight.tensor.data_type != TensorProto.FLOAT:
-            chain.add("Cast", product, to=weight.tensor.data_type)
+        if weight.kind != TensorProto.FLOAT:
+            chain.add("Cast", product, to=weight.kind)
         return chain.ending_in(node.output[0])
 
     def _unpack(self, chain: Chain, weight: Constant, value: str, scale: str) -> str:
         product = chain.add("Mul", chain.add("Cast", value, to=TensorProto.FLOAT), scale)
-        if weight.tensor.data_type != TensorProto.FLOAT:
-            product = chain.add("Cast", product, to=weight.tensor.data_type)
+        if weight.kind != TensorProto.FLOAT:
+            product = chain.add("Cast", product, to=weight.kind)
         return product
 
-    def _matrix(self, node: NodeProto, weight: Constant) -> tuple[str, str, str]:
+    def _matrix(
+        self, chain: Chain, node: NodeProto, weight: Constant, state: GraphState
+    ) -> tuple[str, str, str]:
         """INT8 [K, N] with the scales and zero points of its N output channels."""
         turn = _stored_as_n_k(node, weight)
+        # Its rows or columns may be there already, with the same scales, as those of an embedding.
+        layout = ("stack", weight.dims, 1 if turn else LAST)
+        tied = self._per_channel and (weight.key, *layout) in self._placed
+        if not tied:
+            layout = ("matrix", weight.dims, turn)
         channels = weight.dims[0 if turn else 1]
         axis = (0 if turn else 1) if self._per_channel else None
         dims = (channels,) if self._per_channel else ()
@@ -282,7 +289,7 @@ class Emitter:
             return [QuantizedWeight(source, axis, turn, self._scratch)]
 
         shape = weight.dims[::-1] if turn else weight.dims
-        value = self._int8(weight, ("matrix", weight.dims, turn), shape, make)
+        value = self._int8(weight, layout, shape, make)
         zeros = bytes(math.prod(dims))
         zero = self._once(
             ("zero point", value),
@@ -290,7 +297,13 @@ class Emitter:
                 f"{value}_zero_point", TensorProto.INT8, dims, len(zeros), constant(lambda: zeros)
             ),
         )
-        return value, self._scale(value, dims, _factor(node, "alpha")), zero
+        scale = self._scale(value, dims, _factor(node, "alpha"))
+        if tied and turn:  # onnxruntime turns a constant once, at load
+            key = ("turned", value)
+            if key not in state.unpacked:
+                state.unpacked[key] = chain.add("Transpose", value, perm=[1, 0])
+            value = state.unpacked[key]
+        return value, scale, zero
 
     def _stack(self, weight: Constant, leading: int) -> tuple[str, str]:
         """INT8 in the weight's own shape, and scales that multiply it back by broadcasting."""
@@ -363,7 +376,7 @@ class Emitter:
         """Lay out the scales of an INT8 weight, behind it: they are known when it was read."""
         parts = self._weights[value]
         return self._once(
-            ("scale", value, factor),
+            ("scale", value, dims, factor),
             lambda: Segment(
                 f"{value.removesuffix('_quantized')}_scale", TensorProto.FLOAT, dims,
                 4 * math.prod(dims),

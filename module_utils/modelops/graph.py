@@ -15,7 +15,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from . import skeleton
 from .errors import ModelOpsError, raise_all
-from .wellformed import ITEM_BYTES, find_problems, is_text
+from .functions import inlined
+from .wellformed import find_problems, is_text, stored_bytes
 
 # Operators that only a quantized model has. Quantizing one again would stack errors silently.
 QUANTIZED_OPS = frozenset({
@@ -54,11 +55,11 @@ def read_model(path: Path) -> ModelProto:
     Raises:
         ModelOpsError: the file is missing, empty, not ONNX, or without a graph.
     """
-    if not path.is_file():
-        raise ModelOpsError("there is no such model file", where=path, remedy="Check the path.")
-    if path.stat().st_size == 0:
-        raise ModelOpsError("the file is empty (0 bytes)", where=path, remedy=FETCH_AGAIN)
     try:
+        if not path.is_file():
+            raise ModelOpsError("there is no such model file", where=path, remedy="Check the path.")
+        if path.stat().st_size == 0:
+            raise ModelOpsError("the file is empty (0 bytes)", where=path, remedy=FETCH_AGAIN)
         model = skeleton.load(path)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -74,9 +75,24 @@ def read_model(path: Path) -> ModelProto:
         raise ModelOpsError(
             "a name in the graph is no text (not UTF-8)", where=path, remedy=FETCH_AGAIN
         )
+    model = inlined(model, path)
+    if model.ir_version < 4:
+        _free_initializers(model)
     for graph in all_graphs(model.graph):
         _lift_constants(graph)
     return model
+
+
+def _free_initializers(model: ModelProto) -> None:
+    """Let no input stand for an initializer, as IR 4 allows: before, each had to have one.
+
+    No caller could give such an input: onnxruntime takes the initializer for a constant.
+    """
+    names = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in names]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = 4
 
 
 def _lift_constants(graph: GraphProto) -> None:
@@ -114,6 +130,20 @@ def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
     for node in graph.node:
         for inner in subgraphs(node):
             yield from all_graphs(inner)
+
+
+def all_names(model: ModelProto) -> set[str]:
+    """Return every name of a value, tensor or node in a model."""
+    names: set[str] = set()
+    for graph in all_graphs(model.graph):
+        names.update(value.name for value in (*graph.input, *graph.output))
+        names.update(tensor.name for tensor in graph.initializer)
+        names.update(sparse.values.name for sparse in graph.sparse_initializer)
+        for node in graph.node:
+            names.add(node.name)
+            names.update(node.input)
+            names.update(node.output)
+    return names
 
 
 def element_count(tensor: TensorProto) -> int:
@@ -157,13 +187,13 @@ def locate(tensor: TensorProto, model: Path) -> Extent:
         )
     if location != model.name:
         _require_plain_file(model.parent, posix)
-    if tensor.data_type not in ITEM_BYTES:
+    needed = stored_bytes(tensor.data_type, element_count(tensor))
+    if needed is None:
         raise ModelOpsError(
             f"external data of type {tensor.data_type} is not supported",
             where=where,
             remedy=FETCH_AGAIN,
         )
-    needed = element_count(tensor) * ITEM_BYTES[tensor.data_type]
     offset = _number(entries.get("offset", "0"))
     length = _number(entries.get("length", str(needed)))
     if offset is None or length is None:
@@ -275,14 +305,13 @@ def _graph_problems(model: ModelProto, path: Path) -> list[ModelOpsError]:
                     )
                 )
             seen.add(tensor.name)
-        for node in graph.node:
-            if node.op_type in QUANTIZED_OPS:
-                quantized.add(node.op_type)
-            if (
-                node.domain not in STANDARD_DOMAINS
-                and (node.domain, node.op_type) not in known_functions
-            ):
-                foreign.add(f"{node.domain}::{node.op_type}")
+    nodes = [node for graph in all_graphs(model.graph) for node in graph.node]
+    for node in (*nodes, *(node for function in model.functions for node in function.node)):
+        if node.op_type in QUANTIZED_OPS:
+            quantized.add(node.op_type)
+        known = (node.domain, node.op_type) in known_functions
+        if node.domain not in STANDARD_DOMAINS and not known:
+            foreign.add(f"{node.domain}::{node.op_type}")
     if quantized:
         problems.append(
             ModelOpsError(

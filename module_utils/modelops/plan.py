@@ -11,22 +11,33 @@ from typing import Any
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from .constants import MOVERS, Constant, Moved, attribute, follow, initializers, is_worth, moved
+from .constants import (
+    Constant,
+    Moved,
+    attribute,
+    follow,
+    initializers,
+    is_worth,
+    moved,
+    without_dead_constants,
+)
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
-from .graph import all_graphs, is_external, locate, subgraphs
+from .graph import all_graphs, all_names, is_external, locate, subgraphs
 from .stream import Layout, Segment, constant, copied, require_finite
 from .tensors import Files
+from .wellformed import ITEM_BYTES
 
 # Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
 # that have a scale for each of their elements (forms.LAST: the last dimension has). Those are the
 # output channels, but for ConvTranspose, whose weight begins with the input channels.
 WEIGHTS: dict[str, dict[int, int]] = {
-    "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST}, "Gather": {0: 1}, "Conv": {1: 1},
+    "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST, 0: LAST}, "Gather": {0: 1}, "Conv": {1: 1},
     "ConvTranspose": {1: 1}, "LSTM": {1: 2, 2: 2}, "GRU": {1: 2, 2: 2}, "RNN": {1: 2, 2: 2},
     "Attention": {1: LAST},
 }  # fmt: skip
 QUANTIZABLE = tuple(WEIGHTS)
+PRODUCTS = ("MatMul", "Gemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
 # and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
 # tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
@@ -132,11 +143,12 @@ class Plan:
         self._probe = probe
         self.probes: list[tuple[str, str, str]] = []
         self.layout = Layout(location)
+        self._functions = {(f.domain, f.name) for f in model.functions}
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
         self._source, self._recipe = source, recipe
         self._emitter = Emitter(
-            self.layout, _all_names(model), source, files, scratch,
+            self.layout, all_names(model), source, files, scratch,
             per_channel=recipe.granularity == "per_channel",
         )  # fmt: skip
         self._rewrite(model.graph, {}, "")
@@ -190,7 +202,7 @@ class Plan:
             constants.update(found)
             if found:
                 movers += [(node, decision) for decision in self.decisions[before:]]
-        kept = _without_dead_constants(nodes, graph)
+        kept = without_dead_constants(nodes, graph)
         alive = {id(node) for node in kept}
         gone = {id(decision) for node, decision in movers if id(node) not in alive}
         self.decisions[first:] = [d for d in self.decisions[first:] if id(d) not in gone]
@@ -201,16 +213,20 @@ class Plan:
     def _rewrite_node(
         self, node: NodeProto, constants: Mapping[str, Constant], state: GraphState
     ) -> list[NodeProto]:
+        if (node.domain, node.op_type) in self._functions:
+            reason = "it calls a function of another opset, which stays as it is"
+            self.decisions.append(Decision(_shown(node), node.op_type, FP32, reason, ""))
+            return [node]
         held = _weights_of(node, constants)
         if not held and node.op_type not in WEIGHTS:
             return [node]
         form, reason = self._decide(node, held)
-        name = node.name or next(iter(node.output), "")
+        name = _shown(node)
         stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
         elements = math.prod(held[0][1].dims) if held and _is_matrix(node, *held[0]) else 0
         decision = Decision(name, node.op_type, form, reason, ", ".join(stored), elements)
         self.decisions.append(decision)
-        if reason != EXCLUDED:
+        if reason != EXCLUDED and node.op_type in WEIGHTS:  # Inf in a mask that is added is right
             self._checked.update(stored)
         if form == FP32:
             return [node]
@@ -236,42 +252,48 @@ class Plan:
             return self._emitter.blockwise(node, weight, state)
         if form == ROWS:
             return self._emitter.gather_rows(node, weight)
-        channels = [(i, w, _leading(node, i, w)) for i, w in held if any(map(is_worth, w.stored))]
+        channels = [(i, w, _leading(node, i, w)) for i, w in held if _pays(node, i, w)]
         return self._emitter.weight_only(node, channels, state)
 
     def _decide(self, node: NodeProto, held: list[tuple[int, Constant]]) -> tuple[str, str]:
         """Return the form of a node and the reason: the one place where forms are chosen."""
         op = node.op_type
         if not held:
-            return FP32, "it has no constant weight: its operands are computed"
+            return FP32, "it has no constant weight: its operands are computed or given"
         index, weight = held[0]
         if op not in WEIGHTS or (node.domain not in ("", "ai.onnx") and op != "Attention"):
             return FP32, f"{op} has no INT8 form"
         if op not in self._recipe.op_types:
             return FP32, f"op_types does not name {op}"
-        if any(fnmatchcase(node.name, pattern) for pattern in self._recipe.exclude_nodes):
+        if any(fnmatchcase(_shown(node), pattern) for pattern in self._recipe.exclude_nodes):
             return FP32, EXCLUDED
         if not weight.is_float:
             kind = TensorProto.DataType.Name(weight.tensor.data_type)
-            return FP32, f"its weight is {kind}, no floating-point type"
+            return FP32, f"its weight is {kind}, which has no INT8 form here"
         if not all(math.prod(w.dims) for _, w in held):
             return FP32, "its weight is empty"
         matrix = _is_matrix(node, index, weight)
-        wanted = self._recipe.forms.get(node.name or node.output[0])
-        if wanted in (FP32, WEIGHT_ONLY) or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
+        pays = any(_pays(node, i, w) for i, w in held)
+        wanted = self._recipe.forms.get(_shown(node))
+        if wanted == FP32 or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
             return wanted, "the recipe's forms say so"
-        if not any(is_worth(part) for _, w in held for part in w.stored):
+        if not pays and any(map(is_worth, weight.stored)):
+            return FP32, f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
+        if not pays:
             return FP32, f"its weight {list(weight.shape)} is too small to gain from INT8"
-        if op == "Gather":
-            rows = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
-            if rows and not isinstance(weight, Moved):
-                return ROWS, "embedding rows, a scale a row"
-            return WEIGHT_ONLY, "it gathers along another axis than the rows"
+        if wanted == WEIGHT_ONLY:
+            return wanted, "the recipe's forms say so"
         if isinstance(weight, Moved):
             return WEIGHT_ONLY, "its weight is put together from stored ones, whose size shrinks"
+        if op == "Gather":
+            rows = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
+            if rows:
+                return ROWS, "embedding rows, a scale a row"
+            return WEIGHT_ONLY, "it gathers along another axis than the rows"
         if not matrix:
-            kinds = {"MatMul": "the weight is a stack of matrices or the left operand"}
-            return WEIGHT_ONLY, kinds.get(op, f"INT8 makes {op} slower, so only its size shrinks")
+            if op in PRODUCTS:
+                return WEIGHT_ONLY, "the weight is a stack of matrices or the left operand"
+            return WEIGHT_ONLY, f"INT8 makes {op} slower, so only its size shrinks"
         if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims) < DYNAMIC_SIDE:
             return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
         if self._opset < 11:
@@ -321,23 +343,26 @@ def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tupl
         large_matrix = len(found.dims) > 1 and math.prod(found.dims) >= LISTED_ELEMENTS
         if known is not None or (found.is_float and large_matrix):
             held.append((index, found))
-    # Both operands of a MatMul constant: one is enough to say what it holds.
-    return held[:1] if node.op_type == "MatMul" else held
+    # Both operands of a product constant: one is enough to say what it holds.
+    return held[:1] if node.op_type in PRODUCTS else held
+
+
+def _shown(node: NodeProto) -> str:
+    """Return the name by which a node is listed, and which a recipe gives to mean it."""
+    return node.name or next(iter(node.output), "")
 
 
 def _without_weights(graph: GraphProto) -> list[Decision]:
     """Say of every node of a model without weights why it stays."""
     reason = "it holds no weight"
     nodes = (node for inner in all_graphs(graph) for node in inner.node)
-    return [
-        Decision(n.name or next(iter(n.output), ""), n.op_type, FP32, reason, "") for n in nodes
-    ]
+    return [Decision(_shown(n), n.op_type, FP32, reason, "") for n in nodes]
 
 
 def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
     """Tell whether a weight is the right operand [K, N] of a multiplication."""
     known = len(weight.dims) == 2 and not isinstance(weight, Moved)
-    return node.op_type in ("MatMul", "Gemm") and index == 1 and known
+    return node.op_type in PRODUCTS and index == 1 and known
 
 
 def _leading(node: NodeProto, index: int, weight: Constant) -> int:
@@ -345,47 +370,27 @@ def _leading(node: NodeProto, index: int, weight: Constant) -> int:
     leading = WEIGHTS[node.op_type][index]
     if node.op_type == "MatMul" and index == 0:
         leading = len(weight.dims) - 1  # W @ x: the rows of W
-    if node.op_type == "Gemm" and attribute(node, "transB", 0):
-        leading = 1
+    if node.op_type == "Gemm":  # [N, K] and [M, K] have a scale a row
+        by_rows = attribute(node, "transB", 0) if index else not attribute(node, "transA", 0)
+        leading = 1 if by_rows else LAST
     if weight.transposed:
         leading = 1 if leading == LAST else LAST
     return leading
 
 
-def _without_dead_constants(nodes: list[NodeProto], graph: GraphProto) -> list[NodeProto]:
-    """Drop the nodes that only brought weights to nodes that now read them as INT8."""
-    used = {value.name for value in graph.output}
-    alive = []
-    for node in reversed(nodes):  # whoever reads a value stands behind whoever gives it
-        brings = node.op_type == "Constant" or node.op_type in MOVERS
-        if brings and not any(name in used for name in node.output):
-            continue
-        alive.append(node)
-        used.update(node.input)
-        for inner in subgraphs(node):
-            used |= _reads(inner)
-    return alive[::-1]
-
-
-def _reads(graph: GraphProto) -> set[str]:
-    """Every name that a graph, or one nested in it, reads or gives out."""
-    names = {value.name for inner in all_graphs(graph) for value in inner.output}
-    return names | {n for inner in all_graphs(graph) for node in inner.node for n in node.input}
-
-
-def _all_names(model: ModelProto) -> set[str]:
-    names: set[str] = set()
-    for graph in all_graphs(model.graph):
-        names.update(value.name for value in (*graph.input, *graph.output))
-        names.update(tensor.name for tensor in graph.initializer)
-        for node in graph.node:
-            names.add(node.name)
-            names.update(node.input)
-            names.update(node.output)
-    return names
+def _pays(node: NodeProto, index: int, weight: Constant) -> bool:
+    """Tell whether a weight is smaller in INT8 with its scales."""
+    if isinstance(weight, Moved) or not is_worth(weight):
+        return any(map(is_worth, weight.stored))
+    leading = _leading(node, index, weight)
+    values = weight.dims[-2] if leading == LAST else math.prod(weight.dims[leading:])
+    return values + 4 < values * ITEM_BYTES[weight.tensor.data_type]
 
 
 def _opset(model: ModelProto) -> int:
+    domains = {node.domain for graph in all_graphs(model.graph) for node in graph.node}
+    if not domains & {"", "ai.onnx"}:
+        _require_domain(model, "", 13)  # the forms' own nodes are of it
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     if version < 7:
         raise ModelOpsError(
@@ -397,5 +402,5 @@ def _opset(model: ModelProto) -> int:
 
 
 def _require_domain(model: ModelProto, domain: str, version: int) -> None:
-    if all(opset.domain != domain for opset in model.opset_import):
+    if all((opset.domain or "ai.onnx") != (domain or "ai.onnx") for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(domain, version))

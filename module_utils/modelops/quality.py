@@ -23,7 +23,7 @@ import numpy as np
 from .child import Model, Setup
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
-from .similarity import compare_files, worst
+from .similarity import Similarity, compare_files, worst
 
 # Option `quality` -> figure of similarity.worst, and whether it is a lower bound.
 GATES = {"cosine": ("cosine_min", True), "mse": ("mse", False), "mae": ("mae", False),
@@ -76,11 +76,14 @@ class Judge:
         """Return the worst similarity over samples and outputs, see similarity.worst."""
         if not self._rows:
             self._rows = [outputs for _, outputs in self._run(self._source, "reference")]
-        rows = []
+        rows: list[dict[str, Any]] = []
         for sample, outputs in self._run(candidate, "candidate"):
             found = {output["name"]: (n, output) for n, output in enumerate(outputs)}
             for number, wanted in enumerate(self._rows[sample]):
                 own_number, own = found[wanted["name"]]
+                if own["shape"] != wanted["shape"]:  # as of a NonZero that finds more
+                    rows.append(Similarity.none())
+                    continue
                 rows.append(
                     compare_files(
                         self._work / f"reference-{sample}" / f"{number}.bin",
@@ -115,6 +118,8 @@ def rank(probe: Path, pairs: Sequence[tuple[str, str, str]], setup: Setup) -> li
         pairs: node, and the probe's outputs with the squared error and the squared reference;
             nodes of subgraphs have none and come last, where they move only when need be.
     """
+    if not any(error for _, error, _ in pairs):
+        return sorted(node for node, _, _ in pairs)
     with setup.work_folder() as work, Model(probe, setup, work) as model:
         folder = work / "sums"
         folder.mkdir()

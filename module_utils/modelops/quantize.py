@@ -21,7 +21,15 @@ import onnx
 from . import manifest
 from .child import Setup
 from .errors import ModelOpsError
-from .files import DurableFile, fsync_dir, remove, rename_durable, require_space, sha256_file
+from .files import (
+    DurableFile,
+    check_destination,
+    fsync_dir,
+    remove,
+    rename_durable,
+    require_space,
+    sha256_file,
+)
 from .forms import FP32
 from .graph import read_model, unreadable, validate
 from .locks import exclusive
@@ -34,7 +42,7 @@ from .tensors import Files
 from .verify import verify
 
 # Raise it when equal input gives other bytes than before: it is one of the manifest's versions.
-QUANTIZER_VERSION = "2"
+QUANTIZER_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class _Job:
         self.given_forms = dict(recipe.forms)
         data = validate(read_model(src), src)
         self.sources = [src, *sorted(data - {src})]
-        _check_destination(dest, self.data, self.sources)
+        check_destination(dest, self.data, self.sources)
         self.before = _fingerprints(self.sources)
         self.files = Files()
         self.notes: list[str] = []
@@ -140,25 +148,26 @@ class _Job:
         with ThreadPoolExecutor(1) as background:
             hashing = {p: background.submit(_sha256, p) for p in self.sources if hash_source}
             if self.thresholds:
-                self._take_up_forms({p: f.result() for p, f in hashing.items()})
+                measured = self._take_up_forms({p: f.result() for p, f in hashing.items()})
+            else:
+                measured = True
             plan = self._plan(None if check_mode else self.dest.parent)
             sizes = self._sizes(plan)
             require_space(self.dest.parent, sum(sizes.values()), f"the pair {self.dest.name}")
             hashes = {self.dest: hashlib.sha256(plan.graph_bytes).hexdigest()}
             sizes_fit = all(_is_file_of_size(path, size) for path, size in sizes.items())
             changed = True
-            if check_mode or (sizes_fit and not force):
+            if check_mode or (sizes_fit and not force and measured):
                 hashes[self.data] = plan.layout.stream(
                     None, self.threads, self._reporter("comparing", plan)
                 )
-                same = sizes_fit and all(sha256_file(path) == hashes[path] for path in sizes)
-                changed = force or not same
-            if changed and check_mode and self.thresholds:
+                changed = force or not self._is_there(plan, hashes)
+            if (changed or not measured) and check_mode and self.thresholds:
                 self.notes.append(
                     "Check mode runs no model: nodes may still move to keep the quality."
                 )
-            if changed and not check_mode:
-                plan, hashes = self._write(plan, list(hashing.values()))
+            if (changed or not measured) and not check_mode:
+                plan, hashes, changed = self._write(plan, list(hashing.values()), force)
                 sizes = self._sizes(plan)
             source_hashes = {path: future.result() for path, future in hashing.items()}
         _require_unchanged(self.before)
@@ -206,19 +215,25 @@ class _Job:
     def _sizes(self, plan: Plan) -> dict[Path, int]:
         return {self.dest: len(plan.graph_bytes), self.data: plan.layout.size}
 
-    def _take_up_forms(self, source_hashes: Mapping[Path, str]) -> None:
-        """Begin with the forms that an earlier search found for this very source and recipe."""
+    def _take_up_forms(self, source_hashes: Mapping[Path, str]) -> bool:
+        """Begin with the forms that an earlier search found for this very source and recipe.
+
+        Returns:
+            Whether there was one: its pair, if it is there, keeps the quality.
+        """
         try:
             known = manifest.load(self.dest.with_name(manifest.MANIFEST))
         except ModelOpsError:
-            return
+            return False
         recipe = dict(known["recipe"])
         forms = recipe.pop("forms", {})
         asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
         given = asked.pop("forms")
         same_source = {entry["sha256"] for entry in known["source"]} == set(source_hashes.values())
-        if not given and recipe == asked and same_source and known["versions"] == versions():
-            self.recipe = replace(self.recipe, forms=forms)
+        if given or recipe != asked or not same_source or known["versions"] != versions():
+            return False
+        self.recipe = replace(self.recipe, forms=forms)
+        return True
 
     def _clear_up(self) -> None:
         """Remove what a killed run left behind, also when this one has nothing to write."""
@@ -226,8 +241,14 @@ class _Job:
             with exclusive(self.lock, f"clearing up for {self.dest.name}"):
                 shutil.rmtree(self.work, ignore_errors=True)
 
-    def _write(self, plan: Plan, readings: list[Future[str]]) -> tuple[Plan, dict[Path, str]]:
-        """Write, prove and publish; return the plan that was written and its files' hashes."""
+    def _write(
+        self, plan: Plan, readings: list[Future[str]], force: bool
+    ) -> tuple[Plan, dict[Path, str], bool]:
+        """Write, prove and publish what is not there already.
+
+        Returns:
+            The plan that was written, its files' hashes, and whether it was published.
+        """
         work = self.work
         with (
             _disk_errors_named(self.dest.parent),
@@ -248,6 +269,8 @@ class _Job:
                 for reading in readings:  # a source that cannot be read to its end gives no pair
                     reading.result()
                 _require_unchanged(self.before)
+                if not force and self._is_there(plan, hashes):
+                    return plan, hashes, False
                 # New data under an old graph would load and answer nonsense: it goes first.
                 remove(self.dest)
                 fsync_dir(self.dest.parent)
@@ -255,7 +278,13 @@ class _Job:
                 rename_durable(graph, self.dest)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-        return plan, hashes
+        return plan, hashes, True
+
+    def _is_there(self, plan: Plan, hashes: Mapping[Path, str]) -> bool:
+        """Tell whether the final names have the pair already: a search may end where it began."""
+        sizes = self._sizes(plan)
+        fit = all(_is_file_of_size(path, size) for path, size in sizes.items())
+        return fit and all(sha256_file(path) == hashes[path] for path in sizes)
 
     def _write_pair(self, plan: Plan, work: Path, phase: str) -> dict[Path, str]:
         with DurableFile(work / self.data.name) as out:
@@ -323,38 +352,6 @@ class _Job:
 def versions() -> dict[str, str]:
     """Return the versions of everything that shapes the bits."""
     return {"quantizer": QUANTIZER_VERSION, "onnx": onnx.__version__, "numpy": np.__version__}
-
-
-def _check_destination(dest: Path, dest_data: Path, sources: list[Path]) -> None:
-    if dest.suffix != ".onnx":
-        raise ModelOpsError(
-            "the destination's name does not end in .onnx", where=dest, remedy="Name a .onnx file."
-        )
-    folder = dest.parent
-    if not folder.is_dir():
-        raise ModelOpsError(
-            "the destination folder does not exist", where=folder, remedy="Create it, then run."
-        )
-    if not os.access(folder, os.W_OK):
-        raise ModelOpsError(
-            "the destination folder is not writable for this user",
-            where=folder,
-            remedy="Give this user the right to write there, or choose another destination.",
-        )
-    for target in (dest, dest_data):
-        if target.is_symlink() or (target.exists() and not target.is_file()):
-            raise ModelOpsError(
-                "the destination exists and is not a regular file",
-                where=target,
-                remedy="Remove it or choose another destination.",
-            )
-        for source in sources:
-            if target.exists() and target.samefile(source):
-                raise ModelOpsError(
-                    "the destination is a file of the source model",
-                    where=target,
-                    remedy="Choose another destination: the source is never written.",
-                )
 
 
 def _sha256(path: Path) -> str:

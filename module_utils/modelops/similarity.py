@@ -61,10 +61,15 @@ class Similarity:
         self._absolutes += float(c.sum())
         self._largest = max(self._largest, float(np.max(c)))
 
+    @staticmethod
+    def none() -> dict[str, float]:
+        """Return the figures of what cannot be compared."""
+        return dict.fromkeys(_WORST, math.nan)
+
     def figures(self) -> dict[str, float]:
         """Return cosine, mse, mae, max_abs_error and sqnr_db of everything added."""
         if not self._finite:
-            return dict.fromkeys(_WORST, math.nan)
+            return self.none()
         count = max(1, self._count)
         return {
             "cosine": self._cosine(),

@@ -1,9 +1,9 @@
 """Parse a model without the bytes of its weights, also when they lie inside the graph file.
 
 The protobuf library would hold an inline model whole (up to 2 GB). Here the wire format is walked,
-every large `raw_data` of an initializer is left out, and the tensor is made to point at its place
-in the graph file, as if it were external data. (Format: protobuf.dev, "Encoding"; field numbers:
-onnx.proto.)
+every large `raw_data` of an initializer or a Constant node is left out, and the tensor is made to
+point at its place in the graph file, as if it were external data. (Format: protobuf.dev,
+"Encoding"; field numbers: onnx.proto.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ RAW_DATA = 9
 NESTED = {
     ("model", 7): "graph", ("graph", 1): "node", ("graph", 5): "tensor", ("node", 5): "attribute",
     ("attribute", 6): "graph", ("attribute", 11): "graph",
+    ("constant", 5): "value", ("value", 5): "tensor",
 }  # fmt: skip
+OPERATOR = 4
 DEEPEST = 100  # messages within messages, as the protobuf library limits them
 
 
@@ -54,7 +56,11 @@ def _scan(handle: BinaryIO, end: int, message: str, name: str, depth: int) -> by
             if start + length > end:
                 raise DecodeError("a field is longer than its message")
             inner = NESTED.get((message, field))
-            if inner:
+            if message == "node" and field == OPERATOR:  # it stands before the attributes
+                operator = _exactly(handle, length)
+                kept += _encoded(tag) + _encoded(length) + operator
+                message = "constant" if operator == b"Constant" else message
+            elif inner:
                 part = _scan(handle, start + length, inner, name, depth + 1)
                 kept += _encoded(tag) + _encoded(len(part)) + part
             elif message == "tensor" and field == RAW_DATA and length >= LARGE:

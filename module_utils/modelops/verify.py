@@ -29,22 +29,21 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
         `elapsed_s`, and the `peak_rss_bytes` of the process that ran the result.
 
     Raises:
-        ModelOpsError: the result is refused by onnx.checker, does not load, does not run although
+        ModelOpsError: the result is refused by onnx.checker (when the source is too, but both run,
+            that is a note), does not load, does not run although
             the source does, or gives values that are not finite although the source does not.
     """
     started = time.monotonic()
-    checked = subprocess.run(  # noqa: S603 - this interpreter, fixed arguments
-        [sys.executable, "-I", "-X", "utf8", "-c", _CHECK, str(pair)],
-        capture_output=True, text=True, check=False, timeout=setup.timeout_s,
-    )  # fmt: skip
-    if checked.returncode:
-        words = checked.stderr.strip().splitlines() or [f"exit code {checked.returncode}"]
+    refusal = _refusal(pair, setup)
+    of_source = _refusal(source, setup) if refusal else ""
+    if refusal and not of_source:
         raise ModelOpsError(
-            f"onnx.checker refuses the result: {words[-1][:500]}",
+            f"onnx.checker refuses the result: {refusal}",
             where=source,
             remedy="Please report this model; exclude_nodes can leave the node in question out.",
         )
-    ran, note, peak = True, "", None
+    ran, peak = True, None
+    note = f"onnx.checker refuses the source itself: {of_source}" if of_source else ""
     try:
         with setup.work_folder() as work, Model(pair, setup, work) as model:
             model.run(inspect=True)
@@ -53,6 +52,12 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
     except ModelOpsError as error:
         if _runs(source, setup) is not None:
             raise
+        if of_source:
+            raise ModelOpsError(
+                f"onnx.checker refuses the model ({of_source}), and it does not run: {error.what}",
+                where=source,
+                remedy="Export the model again.",
+            ) from None
         ran, note = False, f"neither model runs here with these inputs: {error.what[:300]}"
     if ran and not finite and _runs(source, setup):
         raise ModelOpsError(
@@ -66,6 +71,20 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
         "elapsed_s": round(time.monotonic() - started, 3),
         "peak_rss_bytes": peak,
     }
+
+
+def _refusal(path: Path, setup: Setup) -> str:
+    """Return what onnx.checker has against a model, or nothing."""
+    checked = subprocess.run(  # noqa: S603 - this interpreter, fixed arguments
+        [sys.executable, "-I", "-X", "utf8", "-c", _CHECK, str(path)],
+        capture_output=True, text=True, check=False, timeout=setup.timeout_s,
+    )  # fmt: skip
+    words = [line for line in checked.stderr.splitlines() if line.strip()]
+    return (
+        " ".join(words[-1:])[:500] or f"exit code {checked.returncode}"
+        if checked.returncode
+        else ""
+    )
 
 
 def _runs(path: Path, setup: Setup) -> bool | None:

@@ -14,12 +14,18 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from .errors import ModelOpsError
 
-# Bytes of one element as raw and external data store it (packed sub-byte types are never weights).
+# Bytes of one element as raw and external data store it, and elements of a byte where it is less.
 ITEM_BYTES: dict[int, int] = {
     TensorProto.FLOAT: 4, TensorProto.DOUBLE: 8, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2,
     TensorProto.INT8: 1, TensorProto.INT16: 2, TensorProto.INT32: 4, TensorProto.INT64: 8,
     TensorProto.UINT8: 1, TensorProto.UINT16: 2, TensorProto.UINT32: 4, TensorProto.UINT64: 8,
     TensorProto.BOOL: 1, TensorProto.COMPLEX64: 8, TensorProto.COMPLEX128: 16,
+    TensorProto.FLOAT8E4M3FN: 1, TensorProto.FLOAT8E4M3FNUZ: 1, TensorProto.FLOAT8E5M2: 1,
+    TensorProto.FLOAT8E5M2FNUZ: 1, TensorProto.FLOAT8E8M0: 1,
+}  # fmt: skip
+ITEMS_A_BYTE: dict[int, int] = {
+    TensorProto.UINT4: 2, TensorProto.INT4: 2, TensorProto.FLOAT4E2M1: 2,
+    TensorProto.UINT2: 4, TensorProto.INT2: 4,
 }  # fmt: skip
 COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 MOST_DIMENSIONS = 32  # numpy 1 has no more
@@ -43,6 +49,13 @@ ATTRIBUTES: dict[str, dict[str, int]] = {
 COMPLETE = ("MatMul", "Gemm")
 
 AGAIN = "Export the model again; onnx.checker.check_model tells more."
+
+
+def stored_bytes(data_type: int, count: int) -> int | None:
+    """Return the bytes that so many elements take as raw or external data, None for text."""
+    if data_type in ITEMS_A_BYTE:
+        return -(-count // ITEMS_A_BYTE[data_type])
+    return count * ITEM_BYTES[data_type] if data_type in ITEM_BYTES else None
 
 
 def is_text(message: Message) -> bool:

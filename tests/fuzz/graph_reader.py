@@ -102,6 +102,7 @@ def operators(path: Path, external: bool) -> Path:
         node("MatMul", ["xh", "half"], ["y10"], name="half"),
         node("Gather", ["g", "codes"], ["y11"], name="rows"),
         node("If", ["flag"], ["y12"], name="if", then_branch=inner, else_branch=inner),
+        node("Twice", ["x"], ["y13"], name="function", domain="own"),
     ]
     inputs = {"x": 2, "x36": 2, "x3": 3, "b36": 1}
     graph = helper.make_graph(
@@ -112,12 +113,20 @@ def operators(path: Path, external: bool) -> Path:
             helper.make_tensor_value_info("codes", TensorProto.INT64, [None]),
             helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
         ],
-        [helper.make_tensor_value_info(f"y{i}", 1, None) for i in (*range(1, 10), 11, 12)],
+        [helper.make_tensor_value_info(f"y{i}", 1, None) for i in (*range(1, 10), 11, 12, 13)],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    opsets = [helper.make_opsetid(*pair) for pair in (("", 17), ("com.microsoft", 1), ("own", 1))]
+    once = [node("Constant", [], ["w"], value=numpy_helper.from_array(w(40, 40)))]
+    once.append(node("MatMul", ["a", "w"], ["b"], name="inside"))
+    twice = [node("Once", ["a"], ["b"], domain="own"), node("Once", ["b"], ["c"], domain="own")]
+    functions = [
+        helper.make_function("own", "Once", ["a"], ["b"], once, opsets[:1]),
+        helper.make_function("own", "Twice", ["a"], ["c"], twice, opsets),
+    ]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=functions)
     onnx.save_model(
-        helper.make_model(graph, opset_imports=opsets, ir_version=9), path, size_threshold=2000,
+        model, path, size_threshold=2000,
         save_as_external_data=external, convert_attribute=True, location=f"{path.name}.data",
     )  # fmt: skip
     return path

@@ -39,6 +39,13 @@ def source(tmp_path) -> Path:
     return models.matmul(tmp_path / "m.onnx", 512, 512)
 
 
+def test_a_name_that_the_system_does_not_take(source, tmp_path):
+    for dest in (tmp_path / f"{'o' * 300}.onnx", tmp_path / f"{'o' * 245}.onnx"):
+        done = modelops("quantize", source, dest)
+        assert done.returncode == 1 and "Choose a shorter name" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_the_way_by_hand(source, tmp_path):
     folder = tmp_path / "int8"
     folder.mkdir()

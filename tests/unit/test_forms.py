@@ -61,12 +61,26 @@ CASES = {
         [node("Gemm", "x", "w", transA=1, alpha=3.0)], {"w": W(600, 520)}, [600, 4],
         "dynamic_int8", "large",
     ),
+    "gemm left operand": (
+        [node("Gemm", "w", "x", transA=1)], {"w": W(40, 60)}, [40, 3], "weight_int8", "left",
+    ),
     "small gemm transB": (
         [node("Gemm", "x", "w", transB=1)], {"w": W(40, 60)}, [4, 60], "weight_int8", "small",
     ),
     "conv": (
         [node("Conv", "x", "w", "b")], {"w": W(16, 8, 9), "b": W(16)}, [1, 8, 40],
         "weight_int8", "slower",
+    ),
+    "conv of single values": (
+        [node("Conv", "x", "w", group=2000)], {"w": W(2000, 1, 1)}, [1, 2000, 3], "fp32",
+        "so few values",
+    ),
+    "embedding of single values": (
+        [
+            helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+            node("Gather", "w", "i"),
+        ],
+        {"w": W(2000, 1)}, [3], "fp32", "so few values",
     ),
     "conv 2d": (
         [node("Conv", "x", "w")], {"w": W(16, 8, 3, 3)}, [1, 8, 9, 9], "weight_int8", "slower",
@@ -125,6 +139,22 @@ CASES = {
         ],
         {"w": W(300, 1040), "shape": np.array([600, -1], np.int64)}, [4, 600],
         "dynamic_int8", "large",
+    ),
+    "behind a shape of plain numbers": (
+        [
+            helper.make_node("Constant", [], ["shape"], value_ints=[600, -1]),
+            helper.make_node("Reshape", ["w", "shape"], ["r"]),
+            node("MatMul", "x", "r"),
+        ],
+        {"w": W(300, 1040)}, [4, 600], "dynamic_int8", "large",
+    ),
+    "stored in half precision": (
+        [
+            helper.make_node("Cast", ["w"], ["c"], to=FLOAT),
+            helper.make_node("Transpose", ["c"], ["t"], perm=[1, 0]),
+            node("Gemm", "x", "t"),
+        ],
+        {"w": W(520, 600).astype(np.float16)}, [4, 600], "dynamic_int8", "large",
     ),
     "constant node": (
         [
@@ -229,23 +259,34 @@ def test_half_precision(tmp_path, dtype, case):
 
 
 def test_a_tied_weight_is_stored_once(tmp_path):
-    """One tensor as embedding and as output head: two layouts, each once."""
+    """One tensor as embedding and as output head: one copy, turned by the session at load."""
+    import onnxruntime
+
     nodes = [
         helper.make_node("Gather", ["w", "i"], ["e"], name="emb"),
         helper.make_node("Gather", ["w", "j"], ["e2"], name="emb2"),
         helper.make_node("Add", ["e", "e2"], ["s"], name="add"),
         helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]),
         helper.make_node("MatMul", ["s", "t"], ["a"], name="head"),
-        helper.make_node("MatMul", ["s", "t"], ["b"], name="head2"),
+        helper.make_node("MatMul", ["e", "t"], ["b"], name="head2"),
     ]
     i64 = TensorProto.INT64
     src = models.save(
         tmp_path / "m.onnx", nodes, {"w": W(700, 400)},
         {"i": (i64, [3]), "j": (i64, [3])}, {"a": (FLOAT, None), "b": (FLOAT, None)},
     )  # fmt: skip
-    quantize(src, tmp_path / "out.onnx", Recipe())
-    int8 = [a for a in models.initializers(tmp_path / "out.onnx").values() if a.dtype == np.int8]
-    assert sorted(a.size for a in int8) == [700, 700 * 400, 700 * 400]
+    out = tmp_path / "out.onnx"
+    quantize(src, out, Recipe())
+    int8 = [a for a in models.initializers(out).values() if a.dtype == np.int8]
+    assert sorted(a.size for a in int8) == [700, 700 * 400]
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(str(out), options, providers=["CPUExecutionProvider"])
+    ops = [n.op_type for n in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert ops.count("DynamicQuantizeMatMul") == 2 and "Transpose" not in ops
+    codes = {"i": np.array([1, 2, 3]), "j": np.array([-1, 0, 699])}
+    for a, b in zip(models.run(src, **codes), models.run(out, **codes), strict=True):
+        assert models.cosine(a, b) > 0.999
 
 
 def test_subgraphs(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import models
 import numpy as np
+import onnx
 import pytest
 from modelops import quality
 from modelops.child import Setup
@@ -80,6 +81,59 @@ def test_a_rerun_with_the_manifest_changes_nothing(tmp_path):
     assert not again["changed"]
     assert again["manifest"] == result["manifest"]
     assert models.tree(tmp_path) == before
+
+
+def test_a_pair_that_is_there_is_measured_before_it_is_believed(tmp_path):
+    """It may be the rule's, or of a lower threshold: nothing says that it was measured."""
+    src = outliers(tmp_path / "m.onnx")
+    quantize(src, tmp_path / "out.onnx", Recipe())
+    result = go(src, {"cosine": 0.995})
+    assert result["changed"] and forms(result)["mm2"] == "weight_int8"
+    before = models.tree(tmp_path)
+    again = go(src, {"cosine": 0.995})
+    assert not again["changed"] and again["quality_path"] == result["quality_path"]
+    assert models.tree(tmp_path) == before
+
+
+def test_nodes_of_subgraphs_alone(tmp_path):
+    """None of them can be ranked; they move in the order of their names."""
+    gain = np.ones(512, np.float32)
+    gain[::64] = 2000
+    weight = models.random_weight(512, 512, outlier=0) / gain[:, None]
+
+    def branch(name: str) -> onnx.GraphProto:
+        product = helper.make_node("MatMul", ["m", "w"], [f"{name}_y"], name=name)
+        output = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, [8, 512])
+        return helper.make_graph([product], name, [], [output])
+
+    nodes = [
+        helper.make_node("Mul", ["x", "gain"], ["m"]),
+        helper.make_node("If", ["c"], ["y"], then_branch=branch("a"), else_branch=branch("b")),
+    ]
+    src = models.save(
+        tmp_path / "m.onnx", nodes, {"gain": gain, "w": weight},
+        {"x": (TensorProto.FLOAT, [8, 512]), "c": (TensorProto.BOOL, [])},
+        {"y": (TensorProto.FLOAT, [8, 512])}, external=False,
+    )  # fmt: skip
+    result = go(src, {"cosine": 0.98})
+    assert result["quality_path"][0]["figures"]["cosine_min"] < 0.98
+    assert "weight_int8" in forms(result).values()
+
+
+def test_an_output_of_another_size_is_no_likeness(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="mm"),
+        helper.make_node("Greater", ["h", "limit"], ["g"]),
+        helper.make_node("NonZero", ["g"], ["y"]),
+    ]
+    src = models.save(
+        tmp_path / "m.onnx", nodes,
+        {"w": models.random_weight(512, 512), "limit": np.array(0.5, np.float32)},
+        {"x": (TensorProto.FLOAT, [8, 512])}, {"y": (TensorProto.INT64, [2, "n"])},
+    )  # fmt: skip
+    result = go(src, {"cosine": 0.98})
+    assert np.isnan(result["quality_path"][0]["figures"]["cosine_min"])
+    assert result["quality_path"][-1]["figures"]["cosine_min"] > 0.98
 
 
 def test_what_passes_by_the_rule_moves_nothing(tmp_path):
@@ -209,3 +263,18 @@ def test_inputs_that_neither_model_takes_are_no_fault_of_ours(tmp_path):
     result = quantize(src, tmp_path / "out.onnx", Recipe(), proof=proof)
     assert not result["verified"]["ran"]
     assert "neither model" in result["verified"]["note"]
+
+
+def test_what_the_checker_has_against_the_source_is_a_note(tmp_path):
+    """onnx.checker wants a shape of each output; onnxruntime and some exporters do not."""
+    src = models.matmul(tmp_path / "m.onnx", 64, 48)
+    model = onnx.load(src, load_external_data=False)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    src.write_bytes(model.SerializeToString())
+    verified = quantize(src, tmp_path / "out.onnx", Recipe(), proof=Proof(verify=True))["verified"]
+    assert verified["ran"] and "refuses the source itself" in verified["note"]
+    model.graph.node[0].input[0], model.graph.node[0].input[1] = "w", "x"  # [64, 48] x [4, 64]
+    src.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelOpsError, match=r"refuses the model .*, and it does not run"):
+        quantize(src, tmp_path / "bad.onnx", Recipe(), proof=Proof(verify=True))
+    assert not (tmp_path / "bad.onnx").exists()

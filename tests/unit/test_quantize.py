@@ -339,6 +339,11 @@ def test_destination_folder_is_missing(voice):
     refused(voice, "does not exist", "Create it", dest=voice.parent / "no" / "out.onnx")
 
 
+@pytest.mark.parametrize("length", [246, 300])
+def test_destination_with_a_name_too_long(voice, length):
+    refused(voice, "cannot be named so", dest=voice.with_name("o" * length + ".onnx"))
+
+
 def test_destination_is_a_link_or_folder(voice):
     voice.with_name("out.onnx").symlink_to("elsewhere")
     refused(voice, "not a regular file")

@@ -25,7 +25,8 @@ def restored(path: Path) -> onnx.ModelProto:
     """The skeleton with the left-out bytes read back."""
     model = skeleton.load(path)
     for graph in all_graphs(model.graph):
-        for tensor in graph.initializer:
+        values = [a.t for node in graph.node for a in node.attribute if a.HasField("t")]
+        for tensor in (*graph.initializer, *values):
             if tensor.data_location == TensorProto.EXTERNAL:
                 extent = locate(tensor, path)
                 with extent.path.open("rb") as handle:
@@ -37,9 +38,14 @@ def restored(path: Path) -> onnx.ModelProto:
 
 
 def branches(path: Path) -> Path:
-    """Large initializers in the graph and in a branch of an If."""
+    """Large initializers and constants in the graph and in a branch of an If."""
+    large = numpy_helper.from_array(models.random_weight(200, 200))
     inner = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "v"], ["z"], name="in")], "b", [],
+        [
+            helper.make_node("MatMul", ["x", "v"], ["u"], name="in"),
+            helper.make_node("Constant", [], ["k"], value=large),
+            helper.make_node("MatMul", ["u", "k"], ["z"], name="constant"),
+        ], "b", [],
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, [4, 200])],
         [numpy_helper.from_array(models.random_weight(300, 200), "v")],
     )  # fmt: skip
@@ -57,6 +63,23 @@ def test_nothing_is_lost(tmp_path):
     left_out = skeleton.load(path)
     assert left_out.ByteSize() < path.stat().st_size / 50
     assert restored(path) == onnx.load(path)
+
+
+def test_a_constant_node_gives_the_bits_of_an_initializer(tmp_path):
+    weight = numpy_helper.from_array(models.random_weight(600, 520), "w")
+    product = helper.make_node("MatMul", ["x", "w"], ["y"], name="mm")
+    constant = helper.make_node("Constant", [], ["w"], value=weight)
+    pairs = []
+    for name, nodes in (("i", [product]), ("c", [constant, product])):
+        weights = {} if len(nodes) == 2 else {"w": numpy_helper.to_array(weight)}
+        src = models.save(
+            tmp_path / f"{name}.onnx", nodes, weights, {"x": (TensorProto.FLOAT, [4, 600])},
+            {"y": (TensorProto.FLOAT, [4, 520])}, external=False,
+        )  # fmt: skip
+        assert skeleton.load(src).ByteSize() < 1000
+        quantize(src, tmp_path / "out.onnx", Recipe(), force=True)
+        pairs.append([(tmp_path / f"out.onnx{end}").read_bytes() for end in ("", ".data")])
+    assert pairs[0] == pairs[1]
 
 
 def test_an_inline_model_gives_the_bits_of_an_external_one(tmp_path):
