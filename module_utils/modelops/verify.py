@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,15 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
             the source does, or gives values that are not finite although the source does not.
     """
     started = time.monotonic()
-    refusal = _refusal(pair, setup)
+    peak, finite, failure = None, True, None
+    with _checking(pair, setup) as checked:
+        try:
+            with setup.work_folder() as work, Model(pair, setup, work) as model:
+                model.run(inspect=True)
+                peak, finite = model.peak_rss_bytes, model.finite
+        except ModelOpsError as error:
+            failure = error
+        refusal = checked()
     of_source = _refusal(source, setup) if refusal else ""
     if refusal and not of_source:
         raise ModelOpsError(
@@ -42,23 +52,20 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
             where=source,
             remedy="Please report this model; exclude_nodes can leave the node in question out.",
         )
-    ran, peak = True, None
-    note = f"onnx.checker refuses the source itself: {of_source}" if of_source else ""
-    try:
-        with setup.work_folder() as work, Model(pair, setup, work) as model:
-            model.run(inspect=True)
-            peak = model.peak_rss_bytes
-            finite = model.finite
-    except ModelOpsError as error:
+    ran, note = failure is None, ""
+    if of_source:
+        note = f"onnx.checker refuses the source itself: {of_source}"
+    if failure is not None:
         if _runs(source, setup) is not None:
-            raise
+            raise failure
         if of_source:
             raise ModelOpsError(
-                f"onnx.checker refuses the model ({of_source}), and it does not run: {error.what}",
+                f"onnx.checker refuses the model ({of_source}), and it does not run:"
+                f" {failure.what}",
                 where=source,
                 remedy="Export the model again.",
-            ) from None
-        ran, note = False, f"neither model runs here with these inputs: {error.what[:300]}"
+            )
+        note = f"neither model runs here with these inputs: {failure.what[:300]}"
     if ran and not finite and _runs(source, setup):
         raise ModelOpsError(
             "the result gives values that are not finite, the source does not",
@@ -73,18 +80,34 @@ def verify(pair: Path, source: Path, setup: Setup) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _checking(path: Path, setup: Setup) -> Iterator[Callable[[], str]]:
+    """Let onnx.checker look at a model meanwhile; gives a call that waits for what it says."""
+    with subprocess.Popen(  # noqa: S603 - this interpreter, fixed arguments
+        [sys.executable, "-I", "-X", "utf8", "-c", _CHECK, str(path)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        encoding="utf-8", errors="replace",
+    ) as process:  # fmt: skip
+
+        def refusal() -> str:
+            try:
+                said = process.communicate(timeout=setup.timeout_s)[1]
+            except subprocess.TimeoutExpired:
+                return f"no answer within {setup.timeout_s:g} s"
+            words = [line for line in said.splitlines() if line.strip()]
+            code = process.returncode
+            return (" ".join(words[-1:])[:500] or f"exit code {code}") if code else ""
+
+        try:
+            yield refusal
+        finally:
+            process.kill()
+
+
 def _refusal(path: Path, setup: Setup) -> str:
     """Return what onnx.checker has against a model, or nothing."""
-    checked = subprocess.run(  # noqa: S603 - this interpreter, fixed arguments
-        [sys.executable, "-I", "-X", "utf8", "-c", _CHECK, str(path)],
-        capture_output=True, text=True, check=False, timeout=setup.timeout_s,
-    )  # fmt: skip
-    words = [line for line in checked.stderr.splitlines() if line.strip()]
-    return (
-        " ".join(words[-1:])[:500] or f"exit code {checked.returncode}"
-        if checked.returncode
-        else ""
-    )
+    with _checking(path, setup) as checked:
+        return checked()
 
 
 def _runs(path: Path, setup: Setup) -> bool | None:
