@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,10 @@ class WindowsBed:
                 os.kill(int(pid), signal.SIGKILL)
         if self.prefix.exists():
             self._end_programs()
+            found = self.prefix.stat()  # Wine's server names its folder after the prefix
+            own = f"*wine-*/server-{found.st_dev:x}-{found.st_ino:x}"
+            for folder in Path(tempfile.gettempdir()).glob(own):
+                shutil.rmtree(folder, ignore_errors=True)
         if self.state.exists():
             shutil.rmtree(self.state)
         with contextlib.suppress(OSError):
