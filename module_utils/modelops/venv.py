@@ -17,11 +17,13 @@ from typing import Any
 from . import venv_child
 from .errors import ModelOpsError
 from .files import sha256_file
+from .outside import ask
 from .venv_pins import Pin, read_pins, this_environment
 
 # What a venv brings along itself, and what no pin has to name.
 TOOLS = ("pip", "setuptools", "wheel")
 TAIL = 1500  # characters of pip's output
+DRIVER_LIMIT_S = 30  # until NVIDIA's driver has said which GPUs there are
 
 Packages = dict[str, tuple[str, bool | None]]
 
@@ -224,11 +226,8 @@ def wants_gpu(accelerator: str) -> bool:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False
-    try:
-        done = subprocess.run([tool, "-L"], capture_output=True, timeout=30, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and b"GPU" in done.stdout
+    answer = ask([tool, "-L"], DRIVER_LIMIT_S)
+    return answer.rc == 0 and "GPU" in answer.text
 
 
 def _versions(pins: Iterable[Pin]) -> dict[str, str]:
