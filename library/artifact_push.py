@@ -159,6 +159,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Push as the parameters say; the result is the module's."""
     # Imported here, so that a builder without asyncssh answers with what is missing.
     from ansible.module_utils.modelops.errors import ModelOpsError
+    from ansible.module_utils.modelops.files import remove
     from ansible.module_utils.modelops.progress import kept
 
     entries = manifests.files(manifests.check(params["manifest"], where="option manifest"))
@@ -182,7 +183,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 Path(params["src"]), entries, Where(**place, **limits), public_key_file, file
             )
     finally:
-        public_key_file.unlink(missing_ok=True)
+        remove(public_key_file)
     return {"changed": bool(result["sent"]), **result}
 
 

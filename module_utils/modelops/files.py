@@ -74,6 +74,11 @@ def remove(path: Path) -> None:
     patiently(lambda: path.unlink(missing_ok=True), path)
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all that is in it."""
+    patiently(lambda: shutil.rmtree(folder), folder)
+
+
 def rename_durable(source: Path, destination: Path) -> None:
     """Rename over whatever is there and make both folders durable."""
     patiently(lambda: os.replace(source, destination), destination)
@@ -89,7 +94,7 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     overwritten by the next.
     """
     part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
+    remove(part)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "wb") as handle:
         handle.write(content)

@@ -13,7 +13,6 @@ import contextlib
 import math
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from .child import Child, Model, Setup
 from .errors import ModelOpsError
-from .files import require_space
+from .files import remove_tree, require_space
 from .similarity import compare_files, worst
 
 __all__ = ["Setup", "benchmark", "compare", "cpu", "figures", "versions"]
@@ -295,8 +294,8 @@ class _Pair:
             files = (kept / f"{number}.bin", folder / f"{own_number}.bin")
             similarity = compare_files(*files, wanted["dtype"], found["dtype"])
             self._rows.append({"output": name, "sample": sample, **similarity.figures()})
-        shutil.rmtree(kept)
-        shutil.rmtree(folder)
+        remove_tree(kept)
+        remove_tree(folder)
 
     def _require_alike(self) -> None:
         """Refuse models that do not take the same inputs and give the same outputs."""

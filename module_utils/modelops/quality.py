@@ -10,7 +10,6 @@ which help where activations have; and at last to FP32. Every step is measured o
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import numpy as np
 
 from .child import Model, Setup
 from .errors import ModelOpsError
+from .files import remove_tree
 from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
 from .similarity import Similarity, compare_files, worst
 
@@ -92,7 +92,7 @@ class Judge:
                         own["dtype"],
                     ).figures()
                 )
-            shutil.rmtree(self._work / f"candidate-{sample}")
+            remove_tree(self._work / f"candidate-{sample}")
         return worst(rows)
 
     def _run(self, path: Path, kind: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:

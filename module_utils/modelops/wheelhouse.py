@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .errors import ModelOpsError, raise_all
-from .files import sha256_file
+from .files import remove, sha256_file
 from .venv_pins import normal, read_pins
 
 # What markers ask for, by the platform tag of wheels.
@@ -55,7 +55,7 @@ def download(folder: Path, requirements: Iterable[Path], platforms: list[str], p
                 raise ModelOpsError("pip download failed", where=file)
     for wheel in folder.glob("*.whl"):
         if sha256_file(wheel) not in known:
-            wheel.unlink()
+            remove(wheel)
 
 
 def environment_of(platform: str, python: str) -> dict[str, str]:

@@ -442,3 +442,20 @@ def test_a_push_that_is_not_let_in(windows, voice, target):
     outcome = run(windows, *tasks)
     assert outcome.rc == 2
     assert "did not let the key of this transfer in within 2 s" in outcome.result["msg"]
+
+
+def test_a_key_that_somebody_reads_when_it_goes(windows, voice, target, jobs):
+    """As the bridge does, or an antivirus: Windows refuses to remove what is open."""
+    shutil.rmtree(jobs, ignore_errors=True)  # with the key of a job before this one
+    reader = (
+        "import glob,os,time\n"
+        "jobs = os.path.join(os.environ['LOCALAPPDATA'], 'modelops', 'jobs')\n"
+        "while not (found := glob.glob(jobs + '/*/public_key')): time.sleep(.02)\n"
+        "with open(found[0]): time.sleep(4)"
+    )
+    holder = start(windows, voice.local, program(windows, reader))
+    tasks = push(voice, target, authorize_s=2)
+    del tasks[2]
+    outcome = run(windows, *tasks)
+    assert holder.wait(timeout=60) == 0
+    assert "did not let the key of this transfer in within 2 s" in outcome.result["msg"]
