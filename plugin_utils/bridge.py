@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import re
+import secrets
 import signal
 import time
 import zipfile
@@ -29,7 +30,7 @@ from ansible.module_utils.errors import UnsupportedError
 
 from . import boot
 from .background import PATIENCE_S, Background, Seen, display
-from .reply import decode, explain, failed
+from .reply import decode, failed
 
 from modelops import reach, standalone  # isort: skip - background makes them importable
 
@@ -55,6 +56,10 @@ WIRE = ("requests", "urllib3", "winrm", "spnego", "pypsrp", "ssl", "http")
 
 class LateError(Exception):
     """A call was not answered within its limit."""
+
+
+class LostError(AnsibleConnectionFailure):
+    """A connection that stood was lost: what was asked for may have happened."""
 
 
 class Bridge(Background):
@@ -156,11 +161,13 @@ class Bridge(Background):
         try:
             yield
         except Exception as error:
-            lost = isinstance(error, LateError)
-            if lost or type(error).__module__.partition(".")[0] in WIRE:
+            kind = LostError if self._connection.connected else AnsibleConnectionFailure
+            if isinstance(error, LateError) or type(error).__module__.partition(".")[0] in WIRE:
                 with contextlib.suppress(Exception):
                     self._connection.reset()
-                raise AnsibleConnectionFailure(f"{type(error).__name__}: {error}") from error
+                raise kind(f"{type(error).__name__}: {error}") from error
+            if isinstance(error, AnsibleConnectionFailure):
+                raise kind(str(error)) from error
             raise
         finally:
             self._task.check_mode = check
@@ -204,16 +211,27 @@ class Bridge(Background):
 
 
 class WindowsJob:
-    """A job of a Windows host, seen through the bridge."""
+    """A job of a Windows host, seen through the bridge.
+
+    Args:
+        job: its id there.
+        seen: it is known to have begun.
+    """
 
     def __init__(
-        self, action: Bridge, params: Mapping[str, Any], task_vars: dict[str, Any], job: str
+        self,
+        action: Bridge,
+        params: Mapping[str, Any],
+        task_vars: dict[str, Any],
+        job: str,
+        seen: bool = True,
     ) -> None:
         action.python(task_vars)  # one that is not set is not a lost connection
         self.id = job
         self.raw: dict[str, Any] = {}  # what Ansible said of its start
         self._action, self._params, self._vars = action, params, task_vars
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
+        self._seen = seen
         self._result: dict[str, Any] = {}
         self.public_key = ""
         self._patience_s = action.limit("background_patience_s", PATIENCE_S, task_vars)
@@ -226,28 +244,24 @@ class WindowsJob:
     def begin(
         cls, action: Bridge, params: dict[str, Any], task_vars: dict[str, Any]
     ) -> WindowsJob | dict[str, Any]:
-        """Start the job, or find the one that does the very same already."""
+        """Start the job; the host has it go on with one that does the very same already."""
         work = action._work(params)
         what = {**params, "progress_s": None, "limit_s": None}
         same = hashlib.sha256(
             json.dumps({**work, "params": what}, sort_keys=True).encode()
         ).hexdigest()
-        found = action.ask({"do": "prepare", "module": action.module, "same": same}, task_vars)
-        if "job" not in found:
-            return found
-        job = cls(action, params, task_vars, found["job"])
-        if "since_s" in found:
-            display.display(
-                f"  {job.label}: goes on with the job that has been at work there for"
-                f" {found['since_s']:.0f} s"
-            )
-            return job
+        job_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
+        job = cls(action, params, task_vars, job_id, seen=False)
         name = "limit_s" if params.get("limit_s") else "bridge_job_limit_s"
-        call = {"do": "job", "job": job.id, "limit_s": job.limit_s, "limit_is": name, **work}
+        limit = {"limit_s": job.limit_s, "limit_is": name}
         # Without an answer it may have begun all the same: looking for it tells.
-        with contextlib.suppress(AnsibleConnectionFailure):
+        with contextlib.suppress(LostError):
             # The job ends itself at its limit; Ansible's own watchdog only if that fails.
-            job.raw = action.start(call, job.limit_s + job._start_s, task_vars)
+            job.raw = action.start(
+                {"do": "job", "job": job.id, "same": same, **limit, **work},
+                job.limit_s + job._start_s,
+                task_vars,
+            )
         return job.raw if job.raw.get("failed") else job
 
     @property
@@ -261,9 +275,7 @@ class WindowsJob:
         """Show its progress until it has ended, and return its result."""
         every_s = float(self._params.get("progress_s", 5))
         problem = self._action.watch(self.label, self.look, every_s, self.limit_s, self._patience_s)
-        if problem:
-            return failed(problem)
-        return self._result
+        return self._result or failed(problem)
 
     def await_key(self, limit_s: float) -> str | None:
         """Return the public key that the job makes; nothing when it ended before."""
@@ -293,23 +305,35 @@ class WindowsJob:
             seen = self._action.ask(call, self._vars)
         except AnsibleError as error:
             raise AnsibleConnectionFailure(str(error)) from error
-        if "state" not in seen:
+        if "state" not in seen and self._seen:
             raise AnsibleConnectionFailure(str(seen.get("msg", seen)))
+        if "state" not in seen:
+            self._result = seen  # what its start would say as well, if it were waited for
+            return Seen(gone=str(seen.get("msg", seen)))
+        self._seen = self._seen or seen["state"] != "waiting"
         self.public_key = seen["public_key"]
         self._result = seen["result"]
+        if seen["same"]:
+            self.id, self.raw = seen["same"]["job"], {}
+            display.display(
+                f"  {self.label}: goes on with the job that has been at work there for"
+                f" {seen['same']['since_s']:.0f} s"
+            )
+            return Seen()
         return Seen(seen["state"] == "ended", self._gone(seen), seen["figures"])
 
     def _gone(self, seen: Mapping[str, Any]) -> str:
         if seen.get("said"):
-            return explain(seen["said"], self._action.python(self._vars))
-        if seen["state"] == "gone":
+            return str(decode(seen["said"], self._action.python(self._vars)).get("msg"))
+        if seen["state"] == "gone" or (seen["state"] == "waiting" and self._seen):
+            process = f" (process {seen['pid']})" if seen["pid"] else ""
             return (
-                f"the run on the host is gone (process {seen['pid']}): Windows was restarted, or"
+                f"the run on the host is gone{process}: Windows was restarted, or"
                 " ended the process, perhaps for want of memory. Run again: what it left behind"
                 " is cleared up. If it happens again, see the event log, and how much memory"
                 " winrm/config/winrs allows a shell (MaxMemoryPerShellMB)."
             )
-        if seen["state"] == "waiting" and time.monotonic() - self._begun > self._start_s:
+        if seen["state"] == "waiting" and time.monotonic() - self._started > self._start_s:
             return (
                 f"the job did not begin within {self._start_s:g} s"
                 f" ({self.raw.get('msg') or 'its start was not answered'}). Raise"

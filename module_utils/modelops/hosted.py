@@ -4,7 +4,7 @@ A job is a folder `jobs/ID` with `job.json` (what it is), `started.json` (its pr
 by that while it lives), `progress.json`, `public_key`, `ansible.json` (where Ansible keeps its own
 file of it), in the end `result.json`, and `told` once somebody was told of that: the next job
 removes it. It belongs to nobody's connection: whoever asks later, also after a lost controller,
-finds it there.
+finds it there. A job that finds the very same at work only names that one, in `same.json`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import sys
 import threading
@@ -50,8 +49,7 @@ def serve(call: Mapping[str, Any], base: str, say: Say) -> Json:
     jobs = Path(base, "jobs")
     does: dict[str, Callable[[], Json]] = {
         "call": lambda: {"result": _run(call, lambda result: say({"result": result}))},
-        "prepare": lambda: _prepare(call, jobs, Path(base, "code")),
-        "job": lambda: _job(call, jobs / call["job"]),
+        "job": lambda: _job(call, jobs / call["job"], Path(base, "code")),
         "watch": lambda: _watch(call, jobs / call["job"]),
     }
     return does[call["do"]]()
@@ -139,45 +137,58 @@ def windows_path(path: str, environment: Mapping[str, str]) -> str:
     return path
 
 
-def _prepare(call: Mapping[str, Any], jobs: Path, codes: Path) -> Json:
-    """Name the job that does the very same already, or a new one; clear up what nobody needs."""
-    jobs.mkdir(parents=True, exist_ok=True)
-    needed = {call["code"]}
-    same = None
-    for folder in jobs.iterdir():
-        record = _read(folder / "job.json")
-        if _is_alive(folder):
-            needed.add(record.get("code", ""))
-            if (record.get("same"), record.get("code")) == (call["same"], call["code"]):
-                same = {"job": folder.name, "since_s": time.time() - record["created"]}
-        elif (folder / "told").exists() or time.time() - record.get("created", 0) > KEPT_S:
-            _remove(folder)
-    for folder in codes.iterdir():
-        # Not one that another call is putting there, or has just put there and begins to use.
-        if folder.name not in needed and time.time() - folder.stat().st_ctime > KEPT_S:
-            shutil.rmtree(folder, ignore_errors=True)
-    if same:
-        return same
-    job = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
-    (jobs / job).mkdir()
+def _job(call: Mapping[str, Any], folder: Path, codes: Path) -> Json:
+    folder.mkdir(parents=True)
+    created = time.time()
     record = {name: call[name] for name in ("module", "same", "code")}
-    _write(jobs / job / "job.json", {**record, "created": time.time()})
-    return {"job": job}
-
-
-def _job(call: Mapping[str, Any], folder: Path) -> Json:
+    _write(folder / "job.json", {**record, "created": created})
     with locks.exclusive(folder / "lock", call["module"]):
         _write(folder / "started.json", {"pid": os.getpid()})
 
         def conclude(result: Json) -> None:
             _write(folder / "result.json", result)
 
+        working = _clear_up(folder, codes)
+        what = record["same"], record["code"]
+        for name, other in working.items():
+            # Of two that begin at once, the older goes on.
+            if (other.get("same"), other.get("code")) == what and other["created"] < created:
+                same = {"job": name, "since_s": created - other["created"]}
+                _write(folder / "same.json", same)
+                return {}
         given = {
             "progress_file": str(folder / "progress.json"),
             "public_key_file": str(folder / "public_key"),
         }
         conclude(_run(call, conclude, given))
     return {}
+
+
+def _clear_up(own: Path, codes: Path) -> dict[str, Json]:
+    """Remove jobs and code that nobody needs; return what other jobs are at work, by name."""
+    working: dict[str, Json] = {}
+    for folder in own.parent.iterdir():
+        if folder == own:
+            continue
+        record = _read(folder / "job.json")
+        if _is_alive(folder):
+            working[folder.name] = record
+        elif (folder / "told").exists() or _age(folder) > KEPT_S:
+            _remove(folder)
+    needed = {record.get("code") for record in [*working.values(), _read(own / "job.json")]}
+    for folder in codes.iterdir():
+        # Not one that another call is putting there, or has just put there and begins to use.
+        if folder.name not in needed and _age(folder) > KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
+    return working
+
+
+def _age(folder: Path) -> float:
+    """Return for how many seconds nothing was added to a folder, or removed."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:  # somebody else clears up too
+        return 0
 
 
 def _watch(call: Mapping[str, Any], folder: Path) -> Json:
@@ -191,32 +202,40 @@ def _watch(call: Mapping[str, Any], folder: Path) -> Json:
             file = _read(Path(call["results_file"]))
             if file.get("finished"):  # its Python ended before it came to the job
                 seen |= {"state": "gone", "said": file}
-        if seen["state"] == "ended":
+        if seen["state"] in ("ended", "same"):
             # Not removed yet: should this answer be lost, the question comes again.
             (folder / "told").touch()
-        told = seen["state"] in ("ended", "gone") or (call.get("key") and seen["public_key"])
-        if told or time.monotonic() >= deadline:
+        goes_on = seen["state"] in ("waiting", "running")
+        if not goes_on or (call.get("key") and seen["public_key"]) or time.monotonic() >= deadline:
             return seen
         time.sleep(LOOK_EVERY_S)
 
 
 def look(folder: Path) -> Json:
-    """Return a job's `state` (waiting, running, ended, gone), figures, key, process and result."""
+    """Tell how a job is.
+
+    Returns:
+        `state`: waiting (not begun, or removed since), running, ended, gone, or same: another job
+        is at work on the very same, which `same` names; `figures`, `public_key`, `pid`, `result`.
+    """
     # In this order: a job that ends between two looks has left its result before its lock.
     started = _read(folder / "started.json")
     held = _is_alive(folder)
-    result = _read(folder / "result.json")
+    result, same = _read(folder / "result.json"), _read(folder / "same.json")
     if result:
         state = "ended"
+    elif same:
+        state = "same"
     elif held:
         state = "running"
     else:
-        state = "gone" if started or not folder.is_dir() else "waiting"
+        state = "gone" if started else "waiting"
     key = ""
     with contextlib.suppress(OSError):
         key = (folder / "public_key").read_text(encoding="utf-8").strip()
     return {
         "state": state,
+        "same": same,
         "figures": _read(folder / "progress.json"),
         "public_key": key,
         "pid": started.get("pid"),

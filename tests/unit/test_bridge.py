@@ -55,26 +55,33 @@ class Host:
         stdout, stderr = process.communicate(timeout=60)
         return bridge.decode({"rc": process.returncode, "stdout": stdout, "stderr": stderr}, "py")
 
-    def prepare(self, same: str = "x") -> dict[str, object]:
-        return self.call(do="prepare", module="sample_model", same=same)
-
     def sample(
-        self, job: object, path: Path, megabytes: int = 5, limit_s: float = 60
+        self, job: str, path: Path, megabytes: int = 5, limit_s: float = 60, same: str = "x"
     ) -> subprocess.Popen[str]:
         params = bridge.validate("sample_model", {"path": str(path), "megabytes": megabytes})
-        work = {"module": "sample_model", "params": params, "check": False}
+        work = {"module": "sample_model", "params": params, "check": False, "same": same}
         return self.start(do="job", job=job, limit_s=limit_s, limit_is="limit_s", **work)
 
-    def look(self, job: object, wait_s: float = 0) -> dict[str, object]:
-        return self.call(do="watch", job=job, wait_s=wait_s)
+    def look(self, job: str, wait_s: float = 0, **call: object) -> dict[str, object]:
+        return self.call(do="watch", job=job, wait_s=wait_s, **call)
+
+    def finish(self, job: str, path: Path, **options: object) -> dict[str, object]:
+        """A job from its start to its end."""
+        process = self.sample(job, path, **options)
+        seen = self.look(job, wait_s=30)
+        process.communicate(timeout=60)
+        return seen
+
+    def job(self, name: str) -> Path:
+        return self.base / "jobs" / name
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     host = Host(tmp_path / "local folder ü")
     host.folder.mkdir()
-    answer = host.call(do="prepare", module="x", same="none", package=bridge.packed()[1])
-    assert "job" in answer, answer
+    answer = host.look("none", package=bridge.packed()[1])
+    assert answer["state"] == "waiting", answer
     return host
 
 
@@ -185,38 +192,46 @@ def test_the_code_is_the_same_bytes_whenever_it_is_packed(tmp_path, monkeypatch)
 
 def test_the_code_is_asked_for_once_and_kept(tmp_path):
     host = Host(tmp_path)
-    assert host.prepare() == {"need": "code"}
+    assert host.look("j") == {"need": "code"}
     code, package = bridge.packed()
-    assert "job" in host.call(do="prepare", module="x", same="x", package=package)
+    assert host.look("j", package=package)["state"] == "waiting"
     assert [path.name for path in (host.base / "code").iterdir()] == [code["code"]]
-    assert "job" in host.prepare()
+    assert host.look("j")["state"] == "waiting"
 
 
 def test_code_that_was_damaged_is_brought_again(host):
-    package = bridge.packed()[1]
     next(host.base.glob("code/*/library/host_check.py")).unlink()
-    assert host.prepare() == {"need": "code"}
-    assert "job" in host.call(do="prepare", module="x", same="x", package=package)
+    assert host.look("j") == {"need": "code"}
+    assert host.look("j", package=bridge.packed()[1])["state"] == "waiting"
     assert next(host.base.glob("code/*/library/host_check.py")).exists()
+
+
+def test_a_job_waits_for_the_code_that_a_look_brings(tmp_path):
+    host = Host(tmp_path)
+    process = host.sample("j", tmp_path / "m.onnx")
+    time.sleep(1)
+    assert host.look("j") == {"need": "code"} and process.poll() is None
+    assert host.look("j", wait_s=30, package=bridge.packed()[1])["state"] == "ended"
+    process.communicate(timeout=60)
 
 
 def test_code_that_is_not_what_its_name_says_is_refused(tmp_path):
     host = Host(tmp_path)
-    answer = host.call(do="prepare", code="0" * 64, package=bridge.packed()[1])
+    answer = host.look("j", code="0" * 64, package=bridge.packed()[1])
     assert answer["failed"] and "instead of " + "0" * 64 in answer["msg"]
     assert not (host.base / "code").exists()
 
 
-def test_old_code_and_old_jobs_are_cleared_up(host):
-    old = host.base / "code" / ("1" * 64)
+def test_old_code_and_old_jobs_are_cleared_up(host, tmp_path):
+    old, untold = host.base / "code" / ("1" * 64), host.job("untold")
     old.mkdir()
-    job = host.prepare()["job"]
-    record = host.base / "jobs" / job / "job.json"
-    host.prepare()
-    assert old.exists() and record.exists(), "somebody may be about to use them"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"created": 1}))
-    host.prepare()
-    assert not record.parent.exists()
+    untold.mkdir(parents=True)
+    host.finish("a", tmp_path / "m.onnx")
+    assert old.exists() and untold.exists(), "somebody may be about to use them"
+    for folder in (old, untold):
+        os.utime(folder, (1, 1))
+    host.finish("b", tmp_path / "m.onnx")
+    assert not old.exists() and not untold.exists() and not host.job("a").exists()
 
 
 # ------------------------------------------------------------------ a call
@@ -269,47 +284,61 @@ def test_a_call_that_takes_too_long_is_ended(host, tmp_path):
 
 
 def test_a_job_is_watched_to_its_end_and_forgotten(host, tmp_path):
-    job = host.prepare()["job"]
-    assert host.look(job)["state"] == "waiting"
-    process = host.sample(job, tmp_path / "m.onnx")
-    seen = host.look(job, wait_s=30)
+    assert host.look("j")["state"] == "waiting"
+    seen = host.finish("j", tmp_path / "m.onnx")
     assert seen["state"] == "ended" and seen["result"]["changed"]
-    process.communicate(timeout=60)
     ansible = tmp_path / "j1.2"
     ansible.write_text('{"finished": true}', encoding="utf-8-sig")  # as Windows writes it
-    host.call(do="watch", job=job, wait_s=0, results_file=str(ansible))
-    assert (host.base / "jobs" / job).exists(), "whoever lost the answer asks again"
-    host.prepare("other")
-    assert not (host.base / "jobs" / job).exists() and not ansible.exists()
+    host.look("j", results_file=str(ansible))
+    assert host.job("j").exists(), "whoever lost the answer asks again"
+    host.finish("other", tmp_path / "m.onnx")
+    assert not host.job("j").exists() and not ansible.exists()
 
 
 def test_a_job_whose_python_fails_says_why(host, tmp_path):
-    job = host.prepare()["job"]
     ansible = tmp_path / "j1.2"
     ansible.write_text('{"finished": true, "rc": 106, "stderr": "failed to locate pyvenv.cfg"}')
-    seen = host.call(do="watch", job=job, wait_s=9, results_file=str(ansible))
+    seen = host.look("j", wait_s=9, results_file=str(ansible))
     assert seen["state"] == "gone"
-    assert "the environment of py is broken" in bridge.explain(seen["said"], "py")
+    assert "the environment of py is broken" in bridge.decode(seen["said"], "py")["msg"]
+
+
+def test_a_job_that_cannot_be_noted_says_why(host, tmp_path):
+    host.job("j").mkdir(parents=True)
+    said = host.sample("j", tmp_path / "m.onnx").communicate(timeout=60)[0]
+    reply = bridge.decode({"rc": 0, "stdout": said}, "py")
+    assert reply["failed"] and "FileExistsError" in reply["msg"]
 
 
 def test_the_same_work_is_found_at_work_and_other_work_is_not(host, tmp_path):
-    job = host.prepare()["job"]
-    process = host.sample(job, tmp_path / "m.onnx", megabytes=1500)
-    wait_for(lambda: host.look(job)["state"] == "running")
-    again = host.prepare()
-    assert again["job"] == job and again["since_s"] >= 0
-    assert host.prepare("other")["job"] != job
+    path = tmp_path / "m.onnx"
+    process = host.sample("j", path, megabytes=1500)
+    wait_for(lambda: host.look("j")["state"] == "running")
+    again = host.finish("again", path, megabytes=1500)
+    assert again["state"] == "same" and again["same"]["job"] == "j"
+    assert 0 < again["same"]["since_s"] < 60
+    other = host.finish("other", tmp_path / "other.onnx", same="y")
+    assert other["state"] == "ended" and not host.job("again").exists()
     process.kill()
     process.communicate()
-    gone = host.look(job, wait_s=5)
+    gone = host.look("j", wait_s=5)
     assert gone["state"] == "gone" and gone["pid"] == process.pid
-    assert host.prepare()["job"] != job
+    assert host.finish("new", path)["state"] == "ended"
+
+
+def test_of_two_that_begin_at_once_one_does_the_work(host, tmp_path):
+    pair = [host.sample(name, tmp_path / "m.onnx", megabytes=300) for name in ("a", "b")]
+    for process in pair:
+        process.communicate(timeout=60)
+    states = {host.look(name)["state"] for name in ("a", "b")}
+    assert "ended" in states and states <= {"ended", "same"}
+    results = [host.look(name)["result"] for name in ("a", "b")]
+    assert any(result.get("changed") for result in results)
 
 
 def test_a_job_ends_itself_at_its_limit(host, tmp_path):
-    job = host.prepare()["job"]
-    process = host.sample(job, tmp_path / "m.onnx", megabytes=3000, limit_s=0.5)
-    seen = host.look(job, wait_s=30)
+    process = host.sample("j", tmp_path / "m.onnx", megabytes=3000, limit_s=0.5)
+    seen = host.look("j", wait_s=30)
     assert seen["state"] == "ended" and "longer than limit_s, 0.5 s" in seen["result"]["msg"]
     process.communicate(timeout=30)
     assert process.returncode == 1

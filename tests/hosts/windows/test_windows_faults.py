@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import models
 import pytest
 from modelops.sample import make_sample
-from plays import ENVIRONMENT, ROOT, run, start
+from plays import ENVIRONMENT, ROOT, Link, run, start
 
 FOLDER = r"C:\work\faults"
 PAIR = {"m.onnx", "m.onnx.data"}
@@ -157,10 +157,12 @@ def test_a_pc_that_sleeps_is_not_waited_for(windows, place):
     assert time.monotonic() - begun < 30
 
 
-def test_a_call_in_the_foreground_says_why_there_is_no_answer(windows, place):
+@pytest.mark.parametrize("module", ["host_check", "onnx_quantize"])
+def test_a_first_call_says_at_once_why_there_is_no_answer(windows, place, module):
     windows.stop_service()
-    done = run(windows, check())
-    assert done.rc == 4
+    begun = time.monotonic()
+    done = run(windows, {module: (check() | quantize())[module]})
+    assert done.rc == 4 and time.monotonic() - begun < 30
     assert "nothing listens at that port. See that the service runs there" in done.result["msg"]
 
 
@@ -179,6 +181,20 @@ def test_a_call_that_is_never_answered_has_a_limit(windows, place):
 
 
 # ------------------------------------------------------------------ in the middle of a job
+
+
+def test_the_answer_to_its_start_is_lost(windows, large):
+    variables = windows.inventory_vars()
+    link = Link(variables["ansible_host"], variables["ansible_port"])
+    before = len(windows.log())
+    process = start(windows, large.local, quantize(**SHORT), ansible_port=link.port, **QUICK)
+    while not any("async_wrapper.ps1" in str(asked) for asked in windows.log()[before:]):
+        assert process.poll() is None
+        time.sleep(0.01)
+    link.cut(1.5)
+    said = end(process)
+    link.close()
+    assert process.returncode == 0 and "changed=1" in said, said
 
 
 def test_the_service_is_stopped_and_comes_back(windows, large):
