@@ -48,7 +48,8 @@ options:
     default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
   exclude_nodes:
     description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names. A node
-      without a name goes by that of its first output, here and in O(forms).
+      without a name goes by that of its first output, here and in O(forms). Names that no node
+      has are a warning.
     type: list
     elements: str
     default: []
@@ -59,7 +60,7 @@ options:
     default: {}
   verify:
     description:
-      - Check a new pair with onnx.checker, load it and run it once, in child processes, before it
+      - Check a new pair with onnx.checker, load it and run it once in a child process, before it
         gets its names. Needs onnxruntime.
       - Where the inputs fit neither the new model nor the source, it is loaded only, and
         RV(verified) says so. So does it when onnx.checker refuses the source itself, but both run.
@@ -277,9 +278,9 @@ def run(
 
     try:
         from ansible.module_utils.modelops.child import Setup
-        from ansible.module_utils.modelops.plan import Recipe
         from ansible.module_utils.modelops.progress import kept
         from ansible.module_utils.modelops.quantize import Proof, quantize
+        from ansible.module_utils.modelops.recipe import Recipe
     except ImportError as error:
         raise ModelOpsError(
             f"this Python lacks a package ({error})",
@@ -320,6 +321,7 @@ def run(
             force=params["force"],
             progress=progress or file,
         )
+    result["warnings"] = result["notes"]
     if result["changed"]:
         after = [f"{a['name']} {a['size']} bytes {a['sha256']}" for a in result["artifacts"]]
         known = [f"{name} {size} bytes" for name, size in before.items()]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
@@ -24,19 +21,11 @@ from .constants import (
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
 from .graph import all_graphs, all_names, is_external, locate, subgraphs
+from .recipe import EXCLUDED, WEIGHTS, Decision, Recipe, shown
 from .stream import Layout, Segment, constant, copied, require_finite
 from .tensors import Files
 from .wellformed import ITEM_BYTES
 
-# Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
-# that have a scale for each of their elements (forms.LAST: the last dimension has). Those are the
-# output channels, but for ConvTranspose, whose weight begins with the input channels.
-WEIGHTS: dict[str, dict[int, int]] = {
-    "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST, 0: LAST}, "Gather": {0: 1}, "Conv": {1: 1},
-    "ConvTranspose": {1: 1}, "LSTM": {1: 2, 2: 2}, "GRU": {1: 2, 2: 2}, "RNN": {1: 2, 2: 2},
-    "Attention": {1: LAST},
-}  # fmt: skip
-QUANTIZABLE = tuple(WEIGHTS)
 PRODUCTS = ("MatMul", "Gemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
 # and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
@@ -50,59 +39,6 @@ COST = {DYNAMIC: 0.3, BLOCKWISE: 0.6, WEIGHT_ONLY: 1.0, ROWS: 1.0, FP32: 1.0}
 INLINE_BYTES = 1024
 # A node of any other operator is listed when it holds a matrix of at least this many elements.
 LISTED_ELEMENTS = 256
-
-EXCLUDED = "exclude_nodes names it"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the caller asks for; it stands in the manifest.
-
-    Attributes:
-        weight_type: `qint8`, symmetric signed 8-bit.
-        granularity: `per_channel` (a scale for each output channel) or `per_tensor`, of the
-            matrices that are multiplied in INT8.
-        op_types: the operators to quantize.
-        exclude_nodes: names of nodes to keep in FP32; `*` and `?` match as in file names.
-        forms: the form of single nodes by name, instead of the rule's.
-    """
-
-    weight_type: str = "qint8"
-    granularity: str = "per_channel"
-    op_types: tuple[str, ...] = QUANTIZABLE
-    exclude_nodes: tuple[str, ...] = ()
-    forms: Mapping[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "weight_type": self.weight_type,
-            "granularity": self.granularity,
-            "op_types": sorted(self.op_types),
-            "exclude_nodes": sorted(self.exclude_nodes),
-            "forms": dict(self.forms),
-        }
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The form of one node and why.
-
-    Attributes:
-        weight: the tensors that it is about.
-        elements: of the matrix that it multiplies with, 0 for other operators.
-    """
-
-    node: str
-    op: str
-    form: str
-    reason: str
-    weight: str
-    elements: int = 0
-
-    def as_dict(self) -> dict[str, str]:
-        """Return what stands in the manifest."""
-        names = ("node", "op", "form", "reason", "weight")
-        return {name: getattr(self, name) for name in names}
 
 
 class Plan:
@@ -215,13 +151,13 @@ class Plan:
     ) -> list[NodeProto]:
         if (node.domain, node.op_type) in self._functions:
             reason = "it calls a function of another opset, which stays as it is"
-            self.decisions.append(Decision(_shown(node), node.op_type, FP32, reason, ""))
+            self.decisions.append(Decision(shown(node), node.op_type, FP32, reason, ""))
             return [node]
         held = _weights_of(node, constants)
         if not held and node.op_type not in WEIGHTS:
             return [node]
         form, reason = self._decide(node, held)
-        name = _shown(node)
+        name = shown(node)
         stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
         elements = math.prod(held[0][1].dims) if held and _is_matrix(node, *held[0]) else 0
         decision = Decision(name, node.op_type, form, reason, ", ".join(stored), elements)
@@ -265,7 +201,7 @@ class Plan:
             return FP32, f"{op} has no INT8 form"
         if op not in self._recipe.op_types:
             return FP32, f"op_types does not name {op}"
-        if any(fnmatchcase(_shown(node), pattern) for pattern in self._recipe.exclude_nodes):
+        if self._recipe.excludes(shown(node)):
             return FP32, EXCLUDED
         if not weight.is_float:
             kind = TensorProto.DataType.Name(weight.tensor.data_type)
@@ -274,7 +210,7 @@ class Plan:
             return FP32, "its weight is empty"
         matrix = _is_matrix(node, index, weight)
         pays = any(_pays(node, i, w) for i, w in held)
-        wanted = self._recipe.forms.get(_shown(node))
+        wanted = self._recipe.forms.get(shown(node))
         if wanted == FP32 or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
             return wanted, "the recipe's forms say so"
         if not pays and any(map(is_worth, weight.stored)):
@@ -347,16 +283,11 @@ def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tupl
     return held[:1] if node.op_type in PRODUCTS else held
 
 
-def _shown(node: NodeProto) -> str:
-    """Return the name by which a node is listed, and which a recipe gives to mean it."""
-    return node.name or next(iter(node.output), "")
-
-
 def _without_weights(graph: GraphProto) -> list[Decision]:
     """Say of every node of a model without weights why it stays."""
     reason = "it holds no weight"
     nodes = (node for inner in all_graphs(graph) for node in inner.node)
-    return [Decision(_shown(n), n.op_type, FP32, reason, "") for n in nodes]
+    return [Decision(shown(n), n.op_type, FP32, reason, "") for n in nodes]
 
 
 def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:

@@ -34,10 +34,11 @@ from .forms import FP32
 from .graph import read_model, unreadable, validate
 from .locks import exclusive
 from .memory import peak_rss_bytes
-from .plan import Plan, Recipe
+from .plan import Plan
 from .progress import Progress
 from .quality import check as check_quality
 from .quality import judging, passes, rank, search
+from .recipe import Recipe, unknown_names
 from .tensors import Files
 from .verify import verify
 
@@ -128,12 +129,13 @@ class _Job:
         self.threads, self.progress = threads, progress
         self.thresholds = check_quality(proof.quality)
         self.given_forms = dict(recipe.forms)
-        data = validate(read_model(src), src)
+        model = read_model(src)
+        data = validate(model, src)
         self.sources = [src, *sorted(data - {src})]
         check_destination(dest, self.data, self.sources)
         self.before = _fingerprints(self.sources)
         self.files = Files()
-        self.notes: list[str] = []
+        self.notes = [note] if (note := unknown_names(recipe, model)) else []
         self.path: list[dict[str, Any]] = []
         self.verified: dict[str, Any] | None = None
         self.proving_s = 0.0

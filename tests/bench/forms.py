@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 from modelops.child import Setup  # noqa: E402
 from modelops.forms import BLOCKWISE, DYNAMIC, WEIGHT_ONLY  # noqa: E402
 from modelops.measure import compare, cpu  # noqa: E402
-from modelops.plan import Recipe  # noqa: E402
 from modelops.quantize import quantize  # noqa: E402
+from modelops.recipe import Recipe  # noqa: E402
 
 SHAPES = [
     (128, 128), (256, 256), (384, 384), (512, 512), (1024, 1024), (2048, 2048),

@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 
 from modelops.child import Setup  # noqa: E402
 from modelops.measure import compare, cpu  # noqa: E402
-from modelops.plan import Recipe  # noqa: E402
 from modelops.quantize import quantize  # noqa: E402
+from modelops.recipe import Recipe  # noqa: E402
 from modelops.sample import make_sample  # noqa: E402
 
 GRANULARITIES = ("per_tensor", "per_channel")

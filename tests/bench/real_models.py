@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 from modelops.measure import Setup, compare, cpu  # noqa: E402
-from modelops.plan import Recipe  # noqa: E402
 from modelops.quantize import quantize  # noqa: E402
+from modelops.recipe import Recipe  # noqa: E402
 from real_models import (  # noqa: E402
     DOMINATED,
     LARGEST,

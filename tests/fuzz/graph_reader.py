@@ -36,8 +36,8 @@ from modelops.constants import MOVERS  # noqa: E402
 from modelops.errors import ModelOpsError  # noqa: E402
 from modelops.graph import all_graphs  # noqa: E402
 from modelops.memory import peak_rss_bytes  # noqa: E402
-from modelops.plan import QUANTIZABLE, Recipe  # noqa: E402
 from modelops.quantize import quantize  # noqa: E402
+from modelops.recipe import QUANTIZABLE, Recipe  # noqa: E402
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 CASE_SECONDS = 10

@@ -49,9 +49,10 @@ def start(src: Path, dest: Path, *arguments: str, **options: object) -> subproce
 
 
 def test_shows_how_far_it_is_and_leaves_nothing_behind(sample, tmp_path):
-    run = start(sample, tmp_path / "m8.onnx")
+    run = start(sample, tmp_path / "m8.onnx", exclude_nodes=["hed_*"])
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output
+    assert "No node is called 'hed_*' (exclude_nodes)." in " ".join(output.split())
     number = r"[\d.]+ [kMG]?B"
     # How fast and how long is told once there is something to tell it by.
     pace = rf"({number}/s, [\d.]+ m?s left, )?"

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from modelops.constants import MOVERS
 from modelops.graph import all_graphs, read_model
-from modelops.plan import WEIGHTS, Recipe
 from modelops.quantize import quantize
+from modelops.recipe import WEIGHTS, Recipe
 from onnx import TensorProto, helper, numpy_helper
 
 FLOAT = TensorProto.FLOAT

@@ -11,8 +11,8 @@ import pytest
 from modelops import quality
 from modelops.child import Setup
 from modelops.errors import ModelOpsError
-from modelops.plan import Recipe
 from modelops.quantize import Proof, quantize
+from modelops.recipe import Recipe
 from modelops.sample import make_sample
 from onnx import TensorProto, helper
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops import stream, tensors
 from modelops.errors import ModelOpsError
-from modelops.plan import Recipe
 from modelops.quantize import quantize
+from modelops.recipe import Recipe
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -300,6 +300,17 @@ def test_nan_and_inf(tmp_path, value, granularity, op):
             {"y": (TensorProto.FLOAT, [2, 8])},
         )
     refused(src, "'w'", "NaN or Inf", "exclude_nodes", recipe={"granularity": granularity})
+
+
+def test_names_that_no_node_has_are_a_warning(tmp_path):
+    src = models.matmul(tmp_path / "m.onnx", 64, 64)
+    recipe = {"exclude_nodes": ("head_*", "m*"), "forms": {"mmm": "fp32", "mm": "fp32"}}
+    (note, _) = go(src, recipe=recipe)["notes"]
+    assert note == "No node is called 'head_*' (exclude_nodes), 'mmm' (forms). There are mm."
+    assert not go(src, recipe={"exclude_nodes": ("q*",), "forms": {"mm": "weight_int8"}})["notes"][
+        1:
+    ]
+    assert go(src, recipe={"forms": {"mm": "weight_int8"}})["notes"] == []
 
 
 def test_already_quantized(voice):

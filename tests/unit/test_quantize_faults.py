@@ -15,8 +15,8 @@ import pytest
 from faults import READING, Disk, LeftOut, Op, Recorder, State
 from modelops import stream
 from modelops.entry import run_guarded
-from modelops.plan import Recipe
 from modelops.quantize import quantize
+from modelops.recipe import Recipe
 
 Pair = dict[str, bytes]
 GRAPH, DATA = "out.onnx", "out.onnx.data"

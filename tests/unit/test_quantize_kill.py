@@ -18,8 +18,8 @@ import models
 import numpy as np
 import pytest
 from kill_server import PHASES
-from modelops.plan import Recipe
 from modelops.quantize import quantize
+from modelops.recipe import Recipe
 
 GRAPH = "out.onnx"
 # What is killed: the new model, and how many threads quantize it.
@@ -104,7 +104,7 @@ def test_kill_at_every_call(server, tmp_path, capsys):
 PROVING = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from modelops.plan import Recipe
+from modelops.recipe import Recipe
 from modelops.quantize import Proof, quantize
 
 source, dest, phase, delay = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])

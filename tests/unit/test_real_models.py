@@ -11,8 +11,8 @@ import pytest
 from modelops.forms import DYNAMIC, FP32, ROWS
 from modelops.graph import all_graphs, read_model
 from modelops.measure import Setup, compare
-from modelops.plan import WEIGHTS, Recipe
 from modelops.quantize import quantize
+from modelops.recipe import WEIGHTS, Recipe
 from real_models import DOMINATED, LARGEST, LEAST_COSINE, MODELS, RealModel, weight_share
 
 

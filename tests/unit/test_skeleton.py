@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops import skeleton
 from modelops.graph import all_graphs, locate
-from modelops.plan import Recipe
 from modelops.quantize import quantize
+from modelops.recipe import Recipe
 from onnx import TensorProto, helper, numpy_helper
 
 

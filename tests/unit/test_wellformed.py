@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import pytest
 from modelops.errors import ModelOpsError
-from modelops.plan import Recipe
 from modelops.quantize import quantize
+from modelops.recipe import Recipe
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 FLOAT = TensorProto.FLOAT

@@ -279,8 +279,10 @@ def test_progress_is_shown_as_on_linux(windows, place, jobs):
         rf" [\d.]+ m?s left, peak memory {number}"
     )
     for _ in range(5):  # it may end before anybody looks
-        outcome = run(windows, quantize(place, progress_s=0.1, threads=1, force=True))
+        options = {"progress_s": 0.1, "threads": 1, "force": True, "exclude_nodes": ["hed_*"]}
+        outcome = run(windows, quantize(place, **options))
         assert outcome.rc == 0, outcome.output
+        assert "No node is called 'hed_*' (exclude_nodes)." in " ".join(outcome.output.split())
         if re.search(line, outcome.output):
             break
     else:
