@@ -55,7 +55,8 @@ options:
     default: []
   forms:
     description: The form of single nodes by name, instead of the rule's. One of
-      C(dynamic_int8), C(blockwise_int8), C(weight_int8), C(fp32).
+      C(dynamic_int8), C(blockwise_int8), C(weight_int8), C(fp32). A node that cannot have it gets
+      that of the rule, and a warning says why.
     type: dict
     default: {}
   verify:

@@ -14,9 +14,8 @@ from .constants import Constant, Moved, attribute, is_worth, rows
 from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, constant
 from .tensors import Files, Weight
 
-DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = (
-    "dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32",
-)  # fmt: skip
+FORMS = ("dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32")
+DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = FORMS
 # Values of a block along K: 64 keeps the scales at 1/16 of the INT8 bytes' FP32 (26.6 % in all).
 BLOCK_SIZE = 64
 # MatMulNBits: 4 multiplies in INT8, with a scale for each block of the activations too. Below 4 the

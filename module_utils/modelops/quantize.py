@@ -189,6 +189,11 @@ class _Job:
         quantized = [d["node"] for d in decisions if d["form"] != FP32]
         if not quantized:
             self.notes.append("No node was quantized; kept_fp32 says why.")
+        self.notes += [
+            f"{d.node} cannot be {self.given_forms[d.node]}, so it is {d.form}: {d.reason}."
+            for d in plan.decisions
+            if self.given_forms.get(d.node, d.form) != d.form
+        ]
         asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
         return {
             "changed": changed,

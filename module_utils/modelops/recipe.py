@@ -10,7 +10,8 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto
 
-from .forms import LAST
+from .errors import ModelOpsError
+from .forms import FORMS, LAST
 from .graph import all_graphs
 
 # Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
@@ -37,6 +38,9 @@ class Recipe:
         op_types: the operators to quantize.
         exclude_nodes: names of nodes to keep in FP32; `*` and `?` match as in file names.
         forms: the form of single nodes by name, instead of the rule's.
+
+    Raises:
+        ModelOpsError: there is no such form.
     """
 
     weight_type: str = "qint8"
@@ -44,6 +48,14 @@ class Recipe:
     op_types: tuple[str, ...] = QUANTIZABLE
     exclude_nodes: tuple[str, ...] = ()
     forms: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wrong = [f"{form!r} of {node!r}" for node, form in self.forms.items() if form not in FORMS]
+        if wrong:
+            raise ModelOpsError(
+                f"forms: there is no form {', '.join(wrong)}",
+                remedy=f"Choose among {', '.join(FORMS)}.",
+            )
 
     def excludes(self, name: str) -> bool:
         """Tell whether a node is to stay in FP32."""

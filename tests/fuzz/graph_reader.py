@@ -43,7 +43,6 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper  
 CASE_SECONDS = 10
 ADDRESS_BYTES = 4 << 30
 RESIDENT_BYTES = 600 << 20
-FORMS = (forms.DYNAMIC, forms.BLOCKWISE, forms.WEIGHT_ONLY, forms.ROWS, forms.FP32, "none")
 
 INTEGERS = (
     0, 1, -1, 2, 3, 7, 31, 32, 64, 127, 255, 256, 1000, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 32,
@@ -417,7 +416,7 @@ def run(arena: Arena, examples: int, number: int | None) -> None:
         names = ("mm", "mm1", "mm2", "head", "constant", "gemm", "behind", "reshaped", "half")
         recipe = Recipe(
             granularity=rng.choice(("per_channel", "per_tensor")),
-            forms={name: rng.choice(FORMS) for name in names if rng.random() < 0.6},
+            forms={name: rng.choice(forms.FORMS) for name in names if rng.random() < 0.6},
         )
         arena.attempt(graph, data, recipe)
 

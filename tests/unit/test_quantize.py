@@ -313,6 +313,16 @@ def test_names_that_no_node_has_are_a_warning(tmp_path):
     assert go(src, recipe={"forms": {"mm": "weight_int8"}})["notes"] == []
 
 
+def test_forms_that_there_are_not_or_a_node_cannot_have(tmp_path):
+    src = models.matmul(tmp_path / "m.onnx", 512, 512)
+    refused(src, "no form 'int4' of 'mm'", "dynamic_int8, ", recipe={"forms": {"mm": "int4"}})
+    voice = models.voice(tmp_path / "voice.onnx")
+    (note,) = go(voice, recipe={"forms": {"emb": "dynamic_int8"}})["notes"]
+    assert note == (
+        "emb cannot be dynamic_int8, so it is rows_int8: embedding rows, a scale a row."
+    )
+
+
 def test_already_quantized(voice):
     go(voice, recipe={"forms": INT8})
     refused(voice.with_name("out.onnx"), "already quantized", "MatMulInteger")
