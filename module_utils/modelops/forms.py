@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,10 @@ class Chain:
         return self.nodes
 
 
+# A weight's key and dimensions, and how many leading ones have a scale for each element, or LAST.
+Layer = tuple[str, tuple[int, ...], int]
+
+
 class GraphState:
     """What the nodes of one graph share: values that were made once already, by what they hold."""
 
@@ -86,6 +90,7 @@ class Emitter:
         files: handles to read the weights with.
         scratch: folder for scratch files; None takes the system's.
         per_channel: a scale for each output channel of a dynamic matrix, or one.
+        tied: of `stored_twice` of an earlier pass: the matrices to store as their rows are.
     """
 
     def __init__(
@@ -96,11 +101,12 @@ class Emitter:
         files: Files,
         scratch: Path | None,
         per_channel: bool,
+        tied: Collection[Layer] = (),
     ) -> None:
         self.tensors: list[TensorProto] = []  # initializers for the outermost graph, in file order
         self._layout, self._names = layout, Names(names)
         self._model, self._files, self._scratch = model, files, scratch
-        self._per_channel = per_channel
+        self._per_channel, self._tied = per_channel, tied
         self._placed: dict[tuple[Any, ...], str] = {}
         self._weights: dict[str, list[QuantizedWeight]] = {}
 
@@ -223,6 +229,14 @@ class Emitter:
             nodes.append(copy)
         return state.unpacked[("moved", name)]
 
+    @property
+    def stored_twice(self) -> set[Layer]:
+        """Matrices that were laid out before their rows were, with the same scales."""
+        stored = {
+            key: {k[:-1] for k in self._placed if k[-1] == key} for key in ("matrix", "stack")
+        }
+        return stored["matrix"] & stored["stack"] if self._per_channel else set()
+
     def name_apart(self, nodes: Iterable[NodeProto]) -> None:
         """Rename nodes of a graph that have another's name: onnxruntime would not load it."""
         seen: set[str] = set()
@@ -274,11 +288,10 @@ class Emitter:
     ) -> tuple[str, str, str]:
         """INT8 [K, N] with the scales and zero points of its N output channels."""
         turn = _stored_as_n_k(node, weight)
-        # Its rows or columns may be there already, with the same scales, as those of an embedding.
-        layout = ("stack", weight.dims, 1 if turn else LAST)
-        tied = self._per_channel and (weight.key, *layout) in self._placed
-        if not tied:
-            layout = ("matrix", weight.dims, turn)
+        # Its rows or columns are there, or will be, with the same scales, as those of an embedding.
+        leading = 1 if turn else LAST
+        layer = weight.key, weight.dims, leading
+        tied = self._per_channel and ((*layer, "stack") in self._placed or layer in self._tied)
         channels = weight.dims[0 if turn else 1]
         axis = (0 if turn else 1) if self._per_channel else None
         dims = (channels,) if self._per_channel else ()
@@ -288,7 +301,10 @@ class Emitter:
             return [QuantizedWeight(source, axis, turn, self._scratch)]
 
         shape = weight.dims[::-1] if turn else weight.dims
-        value = self._int8(weight, layout, shape, make)
+        if tied:
+            value, _ = self._stack(weight, leading)
+        else:
+            value = self._int8((*layer, "matrix"), weight, shape, make)
         zeros = bytes(math.prod(dims))
         zero = self._once(
             ("zero point", value),
@@ -319,7 +335,7 @@ class Emitter:
             parts = (self._source(weight, (rows, columns), i * size) for i in range(stack))
             return [QuantizedWeight(part, axis, False, self._scratch) for part in parts]
 
-        value = self._int8(weight, ("stack", dims, leading), dims, make)
+        value = self._int8((weight.key, dims, leading, "stack"), weight, dims, make)
         return value, self._scale(value, scale_dims, 1.0)
 
     def _blocks(self, node: NodeProto, weight: Constant) -> tuple[str, str, int, int]:
@@ -352,13 +368,12 @@ class Emitter:
 
     def _int8(
         self,
+        key: tuple[Any, ...],
         weight: Constant,
-        layout: tuple[Any, ...],
         dims: tuple[int, ...],
         make: Callable[[], list[QuantizedWeight]],
     ) -> str:
         """Lay out a weight's INT8 values once for all nodes that use them in the same way."""
-        key = (weight.key, *layout)
         if key not in self._placed:
             parts = make()
             name = self._once(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
@@ -19,7 +19,7 @@ from .constants import (
     without_dead_constants,
 )
 from .errors import ModelOpsError
-from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
+from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState, Layer
 from .graph import all_graphs, all_names, is_external, locate, subgraphs
 from .recipe import EXCLUDED, WEIGHTS, Decision, Recipe, shown
 from .stream import Layout, Segment, constant, copied, require_finite
@@ -54,6 +54,7 @@ class Plan:
         probe: make the model that quality.rank runs instead: every quantized node stays in FP32,
             in the outermost graph its INT8 form stands beside it, and the outputs are the sums of
             the squared error and of the squared reference.
+        tied: `stored_twice` of a plan before this one.
 
     Attributes:
         layout: the data file.
@@ -74,6 +75,7 @@ class Plan:
         files: Files,
         scratch: Path | None,
         probe: bool = False,
+        tied: Collection[Layer] = (),
     ) -> None:
         self._opset = _opset(model)
         self._probe = probe
@@ -85,7 +87,7 @@ class Plan:
         self._source, self._recipe = source, recipe
         self._emitter = Emitter(
             self.layout, all_names(model), source, files, scratch,
-            per_channel=recipe.granularity == "per_channel",
+            per_channel=recipe.granularity == "per_channel", tied=tied,
         )  # fmt: skip
         self._rewrite(model.graph, {}, "")
         if not self.decisions:
@@ -101,6 +103,11 @@ class Plan:
             _require_domain(model, "com.microsoft", 1)
         model.producer_name, model.producer_version = "modelops", ""
         self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
+
+    @property
+    def stored_twice(self) -> set[Layer]:
+        """Matrices that should have been stored as the rows of a later node: plan again."""
+        return self._emitter.stored_twice
 
     @property
     def predicted_cost(self) -> float:

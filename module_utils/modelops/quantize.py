@@ -216,8 +216,11 @@ class _Job:
         }
 
     def _plan(self, scratch: Path | None, probe: bool = False) -> Plan:
-        model = read_model(self.src)
-        return Plan(model, self.src, self.data.name, self.recipe, self.files, scratch, probe)
+        what = self.src, self.data.name, self.recipe, self.files, scratch, probe
+        plan = Plan(read_model(self.src), *what)
+        if twice := plan.stored_twice:
+            plan = Plan(read_model(self.src), *what, twice)
+        return plan
 
     def _sizes(self, plan: Plan) -> dict[Path, int]:
         return {self.dest: len(plan.graph_bytes), self.data: plan.layout.size}

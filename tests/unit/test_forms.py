@@ -289,6 +289,32 @@ def test_a_tied_weight_is_stored_once(tmp_path):
         assert models.cosine(a, b) > 0.999
 
 
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+def test_a_head_that_stands_before_its_embedding(tmp_path, granularity):
+    """One copy too, where both have the same scales."""
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "t"], ["a"], name="head"),
+        helper.make_node("Gather", ["w", "i"], ["e"], name="emb"),
+    ]
+    src = models.save(
+        tmp_path / "m.onnx", nodes, {"w": W(700, 400)},
+        {"x": (FLOAT, [3, 400]), "i": (TensorProto.INT64, [3])},
+        {"a": (FLOAT, [3, 700]), "e": (FLOAT, [3, 400])},
+    )  # fmt: skip
+    out = tmp_path / "out.onnx"
+    result = quantize(src, out, Recipe(granularity=granularity))
+    int8 = [a.size for a in models.initializers(out).values() if a.dtype == np.int8 and a.size > 1]
+    copies = 2 if granularity == "per_tensor" else 1
+    assert sorted(int8) == ([700] * (2 - copies) + [700 * 400] * copies)
+    assert sorted(result["quantized"]) == ["emb", "head"]
+    x = np.random.default_rng(0).standard_normal((3, 400)).astype(np.float32)
+    given = {"x": x, "i": np.array([1, 0, 699])}
+    for a, b in zip(models.run(src, **given), models.run(out, **given), strict=True):
+        assert models.cosine(a, b) > 0.999
+    assert not quantize(src, out, Recipe(granularity=granularity))["changed"]
+
+
 def test_subgraphs(tmp_path):
     """Weights inside If branches, and of the outer graph used inside: quantized, one copy each."""
 
