@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 
+from .chains import Chain, Names
 from .constants import Constant, Moved, attribute, is_worth, rows
 from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, constant
 from .tensors import Files, Weight
@@ -23,47 +24,6 @@ BLOCK_SIZE = 64
 ACCURACY_LEVEL = 4
 # A scale for each element of the last dimension, within each matrix of a stack of matrices.
 LAST = -1
-
-
-class Names:
-    """Gives names that nothing in a model has yet."""
-
-    def __init__(self, taken: set[str]) -> None:
-        self._taken = taken
-        self._counts: dict[str, int] = {}  # thousands of nodes may have the same name
-
-    def fresh(self, wanted: str) -> str:
-        name, count = wanted, self._counts.get(wanted, 1)
-        while name in self._taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._counts[wanted] = count
-        self._taken.add(name)
-        return name
-
-
-class Chain:
-    """Nodes that together stand for one node, each reading what earlier ones gave."""
-
-    def __init__(self, base: str, names: Names) -> None:
-        self.nodes: list[NodeProto] = []
-        self._base, self._names = base, names
-
-    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Append a node with one output and return the output's name."""
-        return self.add_many(op, inputs, 1, **attributes)[0]
-
-    def add_many(self, op: str, inputs: Iterable[str], count: int, **attributes: Any) -> list[str]:
-        """Append a node with `count` outputs and return their names."""
-        name = self._names.fresh(f"{self._base}_{op}")
-        outputs = [self._names.fresh(f"{name}_output") for _ in range(count)]
-        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=name, **attributes))
-        return outputs
-
-    def ending_in(self, output: str) -> list[NodeProto]:
-        """Let the last node give `output`, and return the nodes."""
-        self.nodes[-1].output[0] = output
-        return self.nodes
 
 
 # A weight's key and dimensions, and how many leading ones have a scale for each element, or LAST.

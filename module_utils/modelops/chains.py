@@ -1,0 +1,49 @@
+"""New nodes and names in a graph: nodes in a row that stand for one node of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from onnx import NodeProto, helper
+
+
+class Names:
+    """Gives names that nothing in a model has yet."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._counts: dict[str, int] = {}  # thousands of nodes may have the same name
+
+    def fresh(self, wanted: str) -> str:
+        name, count = wanted, self._counts.get(wanted, 1)
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._counts[wanted] = count
+        self._taken.add(name)
+        return name
+
+
+class Chain:
+    """Nodes that together stand for one node, each reading what earlier ones gave."""
+
+    def __init__(self, base: str, names: Names) -> None:
+        self.nodes: list[NodeProto] = []
+        self._base, self._names = base, names
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one output and return the output's name."""
+        return self.add_many(op, inputs, 1, **attributes)[0]
+
+    def add_many(self, op: str, inputs: Iterable[str], count: int, **attributes: Any) -> list[str]:
+        """Append a node with `count` outputs and return their names."""
+        name = self._names.fresh(f"{self._base}_{op}")
+        outputs = [self._names.fresh(f"{name}_output") for _ in range(count)]
+        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=name, **attributes))
+        return outputs
+
+    def ending_in(self, output: str) -> list[NodeProto]:
+        """Let the last node give `output`, and return the nodes."""
+        self.nodes[-1].output[0] = output
+        return self.nodes
