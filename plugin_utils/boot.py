@@ -19,7 +19,6 @@ import zlib
 
 MARK = "@@modelops answers@@"
 OLDEST = (3, 11)
-COMES_S = 60
 SHORT = (
     "Python had no memory left, or is not whole. See how much winrm/config/winrs allows a shell"
     " (MaxMemoryPerShellMB), what else runs there, and that this Python starts by hand."
@@ -56,13 +55,10 @@ def answer(call, say):
     base = os.path.join(local_folder(), "modelops")
     code = os.path.join(base, "code", call["code"])
     if size(code) != call["size"]:
-        if "package" in call:
-            shutil.rmtree(code, ignore_errors=True)  # what an antivirus left of it
-            install(call["package"], call["code"], code)
-        elif call["do"] != "job":
+        if "package" not in call:
             return {"need": "code"}
-        elif not comes(code, call["size"]):
-            return {"failed": True, "msg": f"the code did not come within {COMES_S} s"}
+        shutil.rmtree(code, ignore_errors=True)  # what an antivirus left of it
+        install(call["package"], call["code"], code)
     sys.path.insert(0, os.path.join(code, "module_utils"))
     from modelops import hosted
 
@@ -95,15 +91,6 @@ def size(code):
         for entry in os.scandir(folder)
         if entry.name.endswith(".py")
     )
-
-
-def comes(code, wanted):
-    """Wait for the code: whoever looks for a job that was started is asked for it."""
-    for _ in range(COMES_S * 10):
-        if size(code) == wanted:
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def install(package, sha256, folder):

@@ -230,6 +230,7 @@ class WindowsJob:
         self.id = job
         self.raw: dict[str, Any] = {}  # what Ansible said of its start
         self._action, self._params, self._vars = action, params, task_vars
+        self._call: dict[str, Any] = {}  # that started it
         self._started = time.monotonic()
         self._seen = seen
         self._result: dict[str, Any] = {}
@@ -254,15 +255,15 @@ class WindowsJob:
         job = cls(action, params, task_vars, job_id, seen=False)
         name = "limit_s" if params.get("limit_s") else "bridge_job_limit_s"
         limit = {"limit_s": job.limit_s, "limit_is": name}
+        job._start({"do": "job", "job": job.id, "same": same, **limit, **work})
+        return job.raw if job.raw.get("failed") else job
+
+    def _start(self, call: dict[str, Any]) -> None:
+        self._call = call
         # Without an answer it may have begun all the same: looking for it tells.
         with contextlib.suppress(LostError):
             # The job ends itself at its limit; Ansible's own watchdog only if that fails.
-            job.raw = action.start(
-                {"do": "job", "job": job.id, "same": same, **limit, **work},
-                job.limit_s + job._start_s,
-                task_vars,
-            )
-        return job.raw if job.raw.get("failed") else job
+            self.raw = self._action.start(call, self.limit_s + self._start_s, self._vars)
 
     @property
     def label(self) -> str:
@@ -310,6 +311,11 @@ class WindowsJob:
         if "state" not in seen:
             self._result = seen  # what its start would say as well, if it were waited for
             return Seen(gone=str(seen.get("msg", seen)))
+        said = decode(seen["said"], self._action.python(self._vars)) if seen.get("said") else {}
+        waited_s = time.monotonic() - self._started
+        if said.get("need") == "code" and waited_s < self._start_s:
+            self._start(self._call)  # this look has brought the code
+            return Seen(gone=str(self.raw["msg"]) if self.raw.get("failed") else "")
         self._seen = self._seen or seen["state"] != "waiting"
         self.public_key = seen["public_key"]
         self._result = seen["result"]
@@ -320,11 +326,10 @@ class WindowsJob:
                 f" {seen['same']['since_s']:.0f} s"
             )
             return Seen()
-        return Seen(seen["state"] == "ended", self._gone(seen), seen["figures"])
+        gone = str(said.get("msg", said)) if said else self._gone(seen)
+        return Seen(seen["state"] == "ended", gone, seen["figures"])
 
     def _gone(self, seen: Mapping[str, Any]) -> str:
-        if seen.get("said"):
-            return str(decode(seen["said"], self._action.python(self._vars)).get("msg"))
         if seen["state"] == "gone" or (seen["state"] == "waiting" and self._seen):
             process = f" (process {seen['pid']})" if seen["pid"] else ""
             return (

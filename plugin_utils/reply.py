@@ -15,7 +15,8 @@ TAIL = 2000  # characters
 def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
     """Return the reply that a call of win_command brought, or a failed result that says why not."""
     stdout, stderr = str(raw.get("stdout") or ""), str(raw.get("stderr") or "")
-    noise, mark, text = stdout.rpartition(boot.MARK)
+    # The mark begins a line; within the reply it may stand again, as part of what it tells.
+    noise, mark, text = f"\n{stdout}".rpartition(f"\n{boot.MARK}")
     try:
         reply = dict(json.loads(text.splitlines()[0])) if mark else {}
     except (ValueError, IndexError):

@@ -201,7 +201,8 @@ def _watch(call: Mapping[str, Any], folder: Path) -> Json:
         if seen["state"] == "waiting" and call.get("results_file"):
             file = _read(Path(call["results_file"]))
             if file.get("finished"):  # its Python ended before it came to the job
-                seen |= {"state": "gone", "said": file}
+                said = {name: file.get(name) for name in ("rc", "stdout", "stderr", "msg")}
+                seen |= {"state": "gone", "said": said}
         if seen["state"] in ("ended", "same"):
             # Not removed yet: should this answer be lost, the question comes again.
             (folder / "told").touch()

@@ -206,15 +206,6 @@ def test_code_that_was_damaged_is_brought_again(host):
     assert next(host.base.glob("code/*/library/host_check.py")).exists()
 
 
-def test_a_job_waits_for_the_code_that_a_look_brings(tmp_path):
-    host = Host(tmp_path)
-    process = host.sample("j", tmp_path / "m.onnx")
-    time.sleep(1)
-    assert host.look("j") == {"need": "code"} and process.poll() is None
-    assert host.look("j", wait_s=30, package=bridge.packed()[1])["state"] == "ended"
-    process.communicate(timeout=60)
-
-
 def test_code_that_is_not_what_its_name_says_is_refused(tmp_path):
     host = Host(tmp_path)
     answer = host.look("j", code="0" * 64, package=bridge.packed()[1])
@@ -401,6 +392,12 @@ def test_noise_around_the_answer_is_kept_apart():
 
 
 FAILED = "Failed to run: 'x': Exception calling \"CreateProcess\": "
+
+
+def test_an_answer_may_tell_of_the_mark_itself():
+    """As one that holds what was called: boot.py is a part of that."""
+    reply = {"said": {"stdout": f"\n{boot.MARK}{{}}\n", "call": f'MARK = "{boot.MARK}"'}}
+    assert bridge.decode({"stdout": f"\n{boot.MARK}{json.dumps(reply)}\n"}, "py") == reply
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,16 @@ def test_progress_is_shown_as_on_linux(windows, place, jobs):
     assert len(told) == 1, "the next job removes one that was seen to its end"
 
 
+def test_a_job_may_be_the_first_call_of_all(windows, voice, jobs):
+    """The host has none of the project's code yet."""
+    for folder in ("code", "jobs"):
+        shutil.rmtree(jobs.with_name(folder), ignore_errors=True)
+    made, again = (run(windows, quantize(voice)) for _ in range(2))
+    assert made.rc == 0 and made.result["changed"], made.output
+    assert again.rc == 0 and not again.result["changed"], again.output
+    assert len(list(jobs.iterdir())) == 1
+
+
 def test_a_job_ends_at_its_limit_and_leaves_no_half_pair(windows, large):
     outcome = run(windows, quantize(large, **SLOW, limit_s=2))
     assert outcome.rc == 2 and "longer than limit_s, 2 s" in outcome.result["msg"]
