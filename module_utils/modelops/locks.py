@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from .errors import ModelOpsError
+
+# A process that its holder was just starting keeps the lock for a moment when that was killed.
+GRACE_S = 1.0
 
 
 @contextmanager
@@ -57,6 +61,7 @@ def is_held(path: Path) -> bool:
 
 
 def _acquire(path: Path) -> int:
+    deadline = time.monotonic() + GRACE_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
@@ -64,6 +69,9 @@ def _acquire(path: Path) -> int:
         except OSError:
             holder = os.read(descriptor, 500).decode(errors="replace")
             os.close(descriptor)
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             raise ModelOpsError(
                 f"another run is at work here ({holder or 'it has not said who it is yet'})",
                 where=path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -212,6 +213,20 @@ def test_second_writer_is_told_who_holds_the_lock(voice):
     with exclusive(voice.with_name(".out.onnx.lock"), "quantizing to out.onnx"):
         error = refused(voice, "another run is at work", f"process {os.getpid()}", "since")
         assert "Wait for it" in error.remedy
+
+
+def test_a_lock_that_is_about_to_be_dropped_is_waited_for(voice):
+    """As by a child that was not yet a program of its own when its parent was killed."""
+    hold = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+        " print(flush=True); time.sleep(0.4)"
+    )
+    lock = voice.with_name(".out.onnx.lock")
+    argv = [sys.executable, "-c", hold, str(lock)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        assert go(voice)["changed"]
+    assert not lock.exists()
 
 
 def test_an_initializer_that_is_also_an_input_is_no_constant(tmp_path):
