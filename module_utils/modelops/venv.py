@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from . import venv_child
+from .builder_host import find_gpus
 from .errors import ModelOpsError
 from .files import sha256_file
-from .outside import ask
 from .venv_pins import Pin, read_pins, this_environment
 
 # What a venv brings along itself, and what no pin has to name.
@@ -223,11 +222,7 @@ def wants_gpu(accelerator: str) -> bool:
     """
     if accelerator != "auto":
         return accelerator == "gpu"
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return False
-    answer = ask([tool, "-L"], DRIVER_LIMIT_S)
-    return answer.rc == 0 and "GPU" in answer.text
+    return bool(find_gpus(DRIVER_LIMIT_S)[0])
 
 
 def _versions(pins: Iterable[Pin]) -> dict[str, str]:

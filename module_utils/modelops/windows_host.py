@@ -37,7 +37,7 @@ def check_windows(params: Mapping[str, Any]) -> list[Finding]:
     return [
         check_version(params["windows_build"]),
         *check_memory(params["memory"], params["memory_installed"]),
-        *check_quotas(quotas(params["call_limit_s"]), wanted),
+        *check_quotas(quotas(wanted, params["call_limit_s"]), wanted),
         check_long_paths(value(FILE_SYSTEM, "LongPathsEnabled")),
         check_antivirus(folders, excluded()),
     ]
@@ -112,8 +112,8 @@ def check_memory(least: int, installed: int) -> list[Finding]:
     ]
 
 
-def quotas(limit_s: float) -> dict[str, int]:
-    """Return the limits of a WinRM shell, as far as this user may read them."""
+def quotas(names: Iterable[str], limit_s: float) -> dict[str, int]:
+    """Return limits of a WinRM shell, as far as this user may read them."""
     found = {}
     script = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "winrm.vbs")
     tool = shutil.which("cscript")
@@ -122,7 +122,7 @@ def quotas(limit_s: float) -> dict[str, int]:
         found = parse_winrm(ask(command, limit_s).text)
     # A policy is stronger than what was set by hand.
     for key in (WINRS, WINRS_POLICY):
-        for name in ("MaxMemoryPerShellMB", "MaxProcessesPerShell", "MaxShellsPerUser"):
+        for name in names:
             known = value(key, name)
             if known is not None and (key == WINRS_POLICY or name not in found):
                 found[name] = int(known)

@@ -251,7 +251,9 @@ def test_folders_that_are_not_ours(tmp_path):
         ensure(tmp_path, python=str(Path(venv.sys.prefix) / "bin/python3"))
 
 
-@pytest.mark.parametrize(("driver", "gpu"), [("echo GPU 0: RTX", True), ("exit 9", False)])
+@pytest.mark.parametrize(
+    ("driver", "gpu"), [("echo RTX 4090, 24564, 560.94", True), ("exit 9", False)]
+)
 def test_the_packages_for_a_gpu(tmp_path, monkeypatch, driver, gpu):
     tool = tmp_path / "nvidia-smi"
     tool.write_text(f"#!/bin/sh\n{driver}\n")
