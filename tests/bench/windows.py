@@ -20,7 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -83,8 +83,12 @@ def small_call(windows: Any) -> float:
 @contextmanager
 def awake() -> Iterator[None]:
     """Keep the processors from halting (Linux' PM QoS: no wake-up may take longer than 0 us)."""
-    with Path("/dev/cpu_dma_latency").open("wb", buffering=0) as wish:
-        wish.write(bytes(4))
+    with ExitStack() as held:
+        try:
+            wish = held.enter_context(Path("/dev/cpu_dma_latency").open("wb", buffering=0))
+            wish.write(bytes(4))
+        except OSError as error:
+            print(f"  the processors halt as they like: {error}")
         yield
 
 
