@@ -126,11 +126,12 @@ class Bridge(Background):
         """Make a call; bring the code when the host lacks it.
 
         Returns:
-            The reply, or its `part`; a failed result when there is none.
+            The reply, or its `part`; a failed result when there is none. `brought` tells that the
+            host lacked the code.
         """
         reply = self._exchange(call, task_vars)
         if reply.get("need") == "code":
-            reply = self._exchange({**call, "package": packed()[1]}, task_vars)
+            reply = self._exchange({**call, "package": packed()[1]}, task_vars) | {"brought": True}
         if part and part in reply:
             return dict(reply[part]) | {k: v for k, v in reply.items() if k.startswith("module_")}
         return reply
@@ -312,10 +313,14 @@ class WindowsJob:
             self._result = seen  # what its start would say as well, if it were waited for
             return Seen(gone=str(seen.get("msg", seen)))
         said = decode(seen["said"], self._action.python(self._vars)) if seen.get("said") else {}
-        waited_s = time.monotonic() - self._started
-        if said.get("need") == "code" and waited_s < self._start_s:
-            self._start(self._call)  # this look has brought the code
+        lacked = seen.get("brought") or said.get("need") == "code"
+        if lacked and not self._seen and time.monotonic() - self._started < self._start_s:
+            # It ended for want of the code, which is there now. If not, it is not begun twice.
+            self._start(self._call)
             return Seen(gone=str(self.raw["msg"]) if self.raw.get("failed") else "")
+        if "begun" in said:
+            self.raw = {}  # of the start that came too late
+            return Seen()
         self._seen = self._seen or seen["state"] != "waiting"
         self.public_key = seen["public_key"]
         self._result = seen["result"]

@@ -138,7 +138,10 @@ def windows_path(path: str, environment: Mapping[str, str]) -> str:
 
 
 def _job(call: Mapping[str, Any], folder: Path, codes: Path) -> Json:
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return {"begun": "by an earlier start"}
     created = time.time()
     record = {name: call[name] for name in ("module", "same", "code")}
     _write(folder / "job.json", {**record, "created": created})

@@ -88,7 +88,10 @@ class Bed:
         """Build what is not cached, start the hosts and wait for their sshd."""
         self.down()
         rootfs, site = cached()
-        self.state.mkdir(parents=True)
+        while not self.state.exists():
+            # Another bed that goes down removes the folder above when that is empty.
+            with contextlib.suppress(FileNotFoundError):
+                self.state.mkdir(parents=True)
         (self.state / "rootfs").symlink_to(rootfs)
         (self.state / "site").symlink_to(site)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bed", "-f", self.state / "id")

@@ -69,7 +69,10 @@ class WindowsBed:
         """Build what is not cached, and start the host."""
         self.down()
         cache = wine.cached()
-        self.state.mkdir(parents=True)
+        while not self.state.exists():
+            # Another bed that goes down removes the folder above when that is empty.
+            with contextlib.suppress(FileNotFoundError):
+                self.state.mkdir(parents=True)
         self.state.chmod(0o700)
         shutil.copytree(cache, self.prefix, symlinks=True, copy_function=_shared)
         _certificates(self.state, self._address)
