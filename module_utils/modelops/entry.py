@@ -17,6 +17,8 @@ class Module(Protocol):
     params: Mapping[str, Any]
     check_mode: bool
 
+    def warn(self, warning: str) -> None: ...
+
     def fail_json(self, **result: Any) -> None: ...
 
     def exit_json(self, **result: Any) -> None: ...
@@ -25,6 +27,8 @@ class Module(Protocol):
 def conclude(module: Module, run: Run) -> None:
     """Run a module and end its process with the result."""
     result = run_guarded(run, module.params, module.check_mode)
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

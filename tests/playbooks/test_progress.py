@@ -53,6 +53,7 @@ def test_shows_how_far_it_is_and_leaves_nothing_behind(sample, tmp_path):
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output
     assert "No node is called 'hed_*' (exclude_nodes)." in " ".join(output.split())
+    assert "DEPRECATION" not in output, output
     number = r"[\d.]+ [kMG]?B"
     # How fast and how long is told once there is something to tell it by.
     pace = rf"({number}/s, [\d.]+ m?s left, )?"
