@@ -307,11 +307,12 @@ class WindowsJob:
             seen = self._action.ask(call, self._vars)
         except AnsibleError as error:
             raise AnsibleConnectionFailure(str(error)) from error
-        if "state" not in seen and self._seen:
-            raise AnsibleConnectionFailure(str(seen.get("msg", seen)))
         if "state" not in seen:
+            text = str(seen.get("msg", seen))
+            if self._seen:
+                raise AnsibleConnectionFailure(text)
             self._result = seen  # what its start would say as well, if it were waited for
-            return Seen(gone=str(seen.get("msg", seen)))
+            return Seen(gone=text)
         said = decode(seen["said"], self._action.python(self._vars)) if seen.get("said") else {}
         lacked = seen.get("brought") or said.get("need") == "code"
         if lacked and not self._seen and time.monotonic() - self._started < self._start_s:

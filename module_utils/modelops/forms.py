@@ -24,8 +24,6 @@ BLOCK_SIZE = 64
 ACCURACY_LEVEL = 4
 # A scale for each element of the last dimension, within each matrix of a stack of matrices.
 LAST = -1
-
-
 # A weight's key and dimensions, and how many leading ones have a scale for each element, or LAST.
 Layer = tuple[str, tuple[int, ...], int]
 

@@ -151,7 +151,7 @@ def _job(call: Mapping[str, Any], folder: Path, codes: Path) -> Json:
         def conclude(result: Json) -> None:
             _write(folder / "result.json", result)
 
-        working = _clear_up(folder, codes)
+        working = _clear_up(folder, codes, call["code"])
         what = record["same"], record["code"]
         for name, other in working.items():
             # Of two that begin at once, the older goes on.
@@ -167,7 +167,7 @@ def _job(call: Mapping[str, Any], folder: Path, codes: Path) -> Json:
     return {}
 
 
-def _clear_up(own: Path, codes: Path) -> dict[str, Json]:
+def _clear_up(own: Path, codes: Path, code: str) -> dict[str, Json]:
     """Remove jobs and code that nobody needs; return what other jobs are at work, by name."""
     working: dict[str, Json] = {}
     for folder in own.parent.iterdir():
@@ -178,7 +178,7 @@ def _clear_up(own: Path, codes: Path) -> dict[str, Json]:
             working[folder.name] = record
         elif (folder / "told").exists() or _age(folder) > KEPT_S:
             _remove(folder)
-    needed = {record.get("code") for record in [*working.values(), _read(own / "job.json")]}
+    needed = {code, *(record.get("code") for record in working.values())}
     for folder in codes.iterdir():
         # Not one that another call is putting there, or has just put there and begins to use.
         if folder.name not in needed and _age(folder) > KEPT_S:
