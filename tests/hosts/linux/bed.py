@@ -143,14 +143,13 @@ class Bed:
     def crash(self, host: str) -> None:
         """Pull the power: every process of the host ends at once."""
         pid = self._pid(host)
-        if pid is None or not _is_running(pid):
-            return
-        os.kill(pid, signal.SIGKILL)  # the host's PID namespace goes with it
-        _until(lambda: not _is_running(pid), 20, f"{host} does not end")
+        if pid is not None and _is_running(pid):
+            os.kill(pid, signal.SIGKILL)  # the host's PID namespace goes with it
+        _until(lambda: self._is_off(host), 20, f"{host} does not end")
 
     def poweroff(self, host: str) -> None:
         self.ssh(host, "sudo systemctl poweroff", check=False)
-        _until(lambda: not self.alive(host), 60, f"{host} does not power off")
+        _until(lambda: self._is_off(host), 60, f"{host} does not power off")
 
     def cut(self, host: str) -> None:
         self._ip("link", "set", host, "down")
@@ -218,6 +217,21 @@ class Bed:
             return None
         pid, started = path.read_text().split()
         return int(pid) if _started(int(pid)) == started else None
+
+    def _is_off(self, host: str) -> bool:
+        """Return whether a host has ended and its disk is free.
+
+        The kernel unmounts the disk some time after the last process of the host is gone. A host
+        that starts before that gets the disk as it is mounted, or none when that is read-only.
+        """
+        if self.alive(host):
+            return False
+        disk = str(self.state / f"{host}.img")
+        for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):  # let go meanwhile
+                if backing.read_text().strip().removesuffix(" (deleted)") == disk:
+                    return False
+        return True
 
     def _ip(self, *arguments: object) -> None:
         run("ip", "-n", self.namespace, *arguments)

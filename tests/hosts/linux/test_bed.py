@@ -55,6 +55,15 @@ def test_operations_and_traces():
         assert not own.alive("h3")
         own.boot("h3")
         assert own.ssh("h3", "cat SARAi_v2/models/kept").stdout == "kept\n"
+        # A read-only disk that the kernel lets go of a moment after the host has ended.
+        own.ssh("h3", "sudo mount -o remount,ro SARAi_v2/models")
+        inside = (own.state / "h3.pid").read_text().split()[0]
+        holder = subprocess.Popen(["nsenter", "--mount", "--target", inside, "sleep", "2"])
+        time.sleep(0.5)
+        own.crash("h3")
+        own.boot("h3")
+        own.ssh("h3", "touch SARAi_v2/models/kept")
+        holder.wait()
         own.poweroff("h1")
         own.boot("h1")
         full = own.ssh("h1", "dd if=/dev/zero of=SARAi_v2/models/fill bs=1M", check=False)
