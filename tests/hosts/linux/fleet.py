@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bed import HOME, ROOT, Bed
+from bed import Bed
 from modelops.sample import make_sample
+from rootfs import HOME, ROOT
 
 MODEL = "agi_audio_core"
 MODELS = f"{HOME}/models/onnx"

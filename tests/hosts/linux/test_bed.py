@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from bed import HERE, HOSTS, Bed, bed, cached, unavailable
+from bed import HOSTS, Bed, bed, unavailable
+from rootfs import HERE, cached
 
 if unavailable() and not os.environ.get("CI"):
     pytest.skip(unavailable(), allow_module_level=True)

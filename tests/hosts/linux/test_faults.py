@@ -6,8 +6,9 @@ import shutil
 import time
 
 import pytest
-from bed import HOME, HOSTS, ROOT
+from bed import HOSTS
 from fleet import CONFIG, INJECTED, MODELS, PHASES, Fleet
+from rootfs import HOME, ROOT
 
 INT8 = f"{MODELS}/agi_audio_core_int8.onnx"
 ADOPT = {"transfer_strategy": "adopt"}

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from bed import HOSTS, ROOT, Bed
+from bed import HOSTS, Bed
+from rootfs import ROOT
 
 USER, HOME = "upload-test", "/var/lib/upload-test"
 FOLDER = f"{HOME}/incoming/one"

@@ -89,6 +89,23 @@ def tried(windows, *tasks: dict, **variables: object) -> list[dict[str, Any]]:
     return list(done.result["ansible_facts"]["told"].values())
 
 
+def quantize(work: Any, **options: Any) -> dict[str, Any]:
+    """The task that quantizes m.onnx of a folder on the host."""
+    options = {"verify": False, "progress_s": 1, **options}
+    names = {"src": f"{work.name}/m.onnx", "dest": f"{work.name}/m8.onnx"}
+    return {"onnx_quantize": names | options}
+
+
+def program(windows: Any, text: str, *arguments: str, **keywords: Any) -> dict[str, Any]:
+    """A task that runs a line of Python there, past the bridge."""
+    argv = [windows.python, "-I", "-c", text, *arguments]
+    return {"ansible.windows.win_command": {"argv": argv}, **keywords}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def start(windows: Any, folder: Path, *tasks: dict[str, Any], **variables: Any) -> subprocess.Popen:
     """Start a play of tasks and leave it to the caller, who may end it."""
     inventory = folder / "inventory.json"

@@ -8,8 +8,8 @@ import subprocess
 
 import models
 import pytest
-from bed import ROOT
 from plays import run
+from rootfs import ROOT
 
 FOLDER = r"C:\by hand"
 SOURCE, PAIR = rf"{FOLDER}\m.onnx", rf"{FOLDER}\int8\m_int8.onnx"

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import models
 import pytest
 from modelops.sample import make_sample
-from plays import ENVIRONMENT, ROOT, Link, run, start
+from plays import ENVIRONMENT, ROOT, Link, names, run, start
 
 FOLDER = r"C:\work\faults"
 PAIR = {"m.onnx", "m.onnx.data"}
@@ -50,10 +50,6 @@ def large(sample, place) -> SimpleNamespace:
     for name in PAIR:
         shutil.copyfile(sample.with_name(name), place.folder / name)
     return place
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def quantize(**options: object) -> dict:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from bed import HOSTS, NET, ROOT, bed
+from bed import HOSTS, NET, bed
 from fleet import CONFIG, MODELS, Fleet
+from rootfs import ROOT
 from windows_bed import WindowsBed, windows_bed
 
 HOME = r"C:\SARAi_v2"
