@@ -44,8 +44,8 @@ options:
     description: The operators to quantize.
     type: list
     elements: str
-    choices: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
-    default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention]
+    choices: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention, Einsum]
+    default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention, Einsum]
   exclude_nodes:
     description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names. A node
       without a name goes by that of its first output, here and in O(forms). Names that no node
@@ -236,6 +236,7 @@ if TYPE_CHECKING:
 
 OPERATORS = [
     "MatMul", "Gemm", "Gather", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention",
+    "Einsum",
 ]  # fmt: skip
 ARGUMENT_SPEC: dict[str, Any] = {
     "src": {"type": "path", "required": True},

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from .graph import all_graphs, element_count, is_external, subgraphs
+from .wellformed import ITEM_BYTES
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
-# Operators that only move values. onnxruntime runs them once, at load, on constants.
+# What stands between stored floats and a weight: exporters move values (the gates of an LSTM), and
+# models normalize them (g * v / |v|). onnxruntime runs these once, at load, on constants.
 MOVERS = frozenset({
     "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
 })  # fmt: skip
+REDUCERS = frozenset({"ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare"})
+DERIVING = MOVERS | REDUCERS | {"Add", "Clip", "Div", "Max", "Mul", "Reciprocal", "Sqrt", "Sub"}
+# The input that they divide by.
+_DIVISORS = {"Div": 1, "Reciprocal": 0}
 # A Constant node's attributes without a tensor, and what the values are.
 _PLAIN_VALUES = {
     ("value_int", AttributeProto.INT): "int64", ("value_ints", AttributeProto.INTS): "int64",
@@ -68,24 +74,30 @@ class Constant:
         """The constants whose values these are."""
         return (self,)
 
+    @property
+    def rounded(self) -> bool:
+        """Whether each value is one stored value's, which INT8 may have made 0."""
+        return shrinks(self)
+
 
 @dataclass(frozen=True)
-class Moved(Constant):
-    """Values of stored floats that nodes move before they are used, as exporters sort LSTM gates.
+class Derived(Constant):
+    """What nodes make of stored floats before it is used: see DERIVING.
 
     `tensor` and `dims` are those of its first part; its own shape is not known.
 
     Attributes:
         node: what gives the value out.
         parts: the float constants that the node reads, by the names of its inputs.
-        origins: what is stored, behind all movers.
-        way: how many movers a value went through.
+        origins: what is stored, behind all those nodes.
+        way: how many nodes a value went through.
     """
 
     node: NodeProto = field(default_factory=NodeProto)
     parts: Mapping[str, Constant] = field(default_factory=dict)
     origins: tuple[Constant, ...] = ()
     way: int = 1
+    rounded: bool = False
 
     @property
     def stored(self) -> tuple[Constant, ...]:
@@ -126,6 +138,14 @@ def rows(weight: Constant) -> int:
     return leading
 
 
+def shrinks(weight: Constant) -> bool:
+    """Tell whether a stored weight is smaller in INT8 with a scale for each of its `rows`."""
+    if not is_worth(weight):
+        return False
+    values = math.prod(weight.dims[rows(weight) :])
+    return values + 4 < values * ITEM_BYTES[weight.tensor.data_type]
+
+
 def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Constant | None:
     """Return the constant that a node gives out: it is one, or only shows one differently."""
     if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
@@ -137,7 +157,7 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
             return Constant(f"{scope}/{node.output[0]}", named, tuple(named.dims))
         return None
     source = constants.get(node.input[0]) if node.input else None
-    if source is None or isinstance(source, Moved) or node.domain not in ("", "ai.onnx"):
+    if source is None or isinstance(source, Derived) or node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type == "Identity":
         return source
@@ -169,22 +189,31 @@ def _value(node: NodeProto) -> TensorProto | None:
     return None
 
 
-def moved(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Constant]:
-    """Return what a node gives out by name when it only moves the values of constant floats."""
-    if node.op_type not in MOVERS or node.domain not in ("", "ai.onnx"):
+def derived(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Constant]:
+    """Return what a node gives out by name when it only moves or normalizes constant floats.
+
+    What divides by rounded values is not followed: a small one may have become 0. A norm of theirs
+    is none.
+    """
+    if node.op_type not in DERIVING or node.domain not in ("", "ai.onnx"):
         return {}
     read = {name: constants[name] for name in node.input if name in constants}
     parts = {name: constant for name, constant in read.items() if constant.is_float}
-    way = 1 + max((part.way for part in parts.values() if isinstance(part, Moved)), default=0)
+    way = 1 + max((part.way for part in parts.values() if isinstance(part, Derived)), default=0)
     origins = {inner.key: inner for part in parts.values() for inner in part.stored}
     computed = len(read) < len({*node.input} - {""})
     if not parts or computed or way > LONGEST_WAY or len(origins) > MOST_PARTS:
         return {}
+    rounded = {name for name, part in parts.items() if part.rounded}
+    divisor = _DIVISORS.get(node.op_type)
+    if divisor is not None and rounded.intersection(node.input[divisor : divisor + 1]):
+        return {}
     first, stored = next(iter(parts.values())), tuple(origins.values())
     return {
-        name: Moved(
-            f"{first.key}/{name}", first.tensor, first.dims, cast=first.kind,
-            node=node, parts=parts, origins=stored, way=way,
+        name: Derived(
+            f"{first.key}/{name}", first.tensor, first.dims, cast=first.kind, node=node,
+            parts=parts, origins=stored, way=way,
+            rounded=bool(rounded) and node.op_type not in REDUCERS,
         )
         for name in node.output
         if name
@@ -213,13 +242,20 @@ def _reshaped(
     return tuple(dims) if product == total and min(dims, default=1) > 0 else None
 
 
-def without_dead_constants(nodes: list[NodeProto], graph: GraphProto) -> list[NodeProto]:
-    """Drop the nodes that only brought weights to nodes that now read them as INT8."""
+def without_dead_constants(
+    nodes: list[NodeProto], graph: GraphProto, constant: Collection[int]
+) -> list[NodeProto]:
+    """Drop the nodes that only brought weights to nodes that now read them as INT8.
+
+    Args:
+        nodes: of the graph to be.
+        graph: the graph as it was.
+        constant: the ids of the nodes that give out constants.
+    """
     used = {value.name for value in graph.output}
     alive = []
     for node in reversed(nodes):  # whoever reads a value stands behind whoever gives it
-        brings = node.op_type in ("Constant", "Cast") or node.op_type in MOVERS
-        if brings and not any(name in used for name in node.output):
+        if id(node) in constant and not any(name in used for name in node.output):
             continue
         alive.append(node)
         used.update(node.input)

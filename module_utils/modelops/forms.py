@@ -11,7 +11,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from .chains import Chain, Names
-from .constants import Constant, Moved, attribute, is_worth, rows
+from .constants import Constant, Derived, attribute, rows, shrinks
 from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, constant
 from .tensors import Files, Weight
 
@@ -158,8 +158,8 @@ class Emitter:
         self, name: str, weight: Constant, leading: int, state: GraphState, nodes: list[NodeProto]
     ) -> str:
         """A weight that was INT8 on disk, at the place of `name`; adds the nodes that make it."""
-        if isinstance(weight, Moved):
-            return self._moved(name, weight, state, nodes)
+        if isinstance(weight, Derived):
+            return self._derived(name, weight, state, nodes)
         key = (weight.key, str(weight.dims), str(weight.transposed), str(weight.kind))
         if key not in state.unpacked:
             chain = Chain(weight.tensor.name, self._names)
@@ -170,22 +170,24 @@ class Emitter:
             nodes += chain.nodes
         return state.unpacked[key]
 
-    def _moved(self, name: str, weight: Moved, state: GraphState, nodes: list[NodeProto]) -> str:
-        """The value `name` of a copy of the node that moves a weight; others may read the node."""
-        if ("moved", name) not in state.unpacked:
+    def _derived(
+        self, name: str, weight: Derived, state: GraphState, nodes: list[NodeProto]
+    ) -> str:
+        """The value `name` of a copy of the node that makes a weight; others may read the node."""
+        if ("derived", name) not in state.unpacked:
             copy = NodeProto()
             copy.CopyFrom(weight.node)
             copy.name = self._names.fresh(f"{copy.name or name}_int8")
             for index, source in enumerate(copy.input):
                 part = weight.parts.get(source)
-                if part is not None and any(is_worth(inner) for inner in part.stored):
+                if part is not None and any(shrinks(inner) for inner in part.stored):
                     copy.input[index] = self._unpacked(source, part, rows(part), state, nodes)
             for index, output in enumerate(copy.output):
                 if output:
                     copy.output[index] = self._names.fresh(f"{output}_int8")
-                    state.unpacked[("moved", output)] = copy.output[index]
+                    state.unpacked[("derived", output)] = copy.output[index]
             nodes.append(copy)
-        return state.unpacked[("moved", name)]
+        return state.unpacked[("derived", name)]
 
     @property
     def stored_twice(self) -> set[Layer]:

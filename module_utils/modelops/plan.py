@@ -10,12 +10,14 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from .constants import (
     Constant,
-    Moved,
+    Derived,
     attribute,
+    derived,
     follow,
     initializers,
     is_worth,
-    moved,
+    rows,
+    shrinks,
     without_dead_constants,
 )
 from .errors import ModelOpsError
@@ -124,12 +126,12 @@ class Plan:
         seen = {
             name: constant
             for name, constant in outer.items()
-            if name not in own and not isinstance(constant, Moved)  # it may read hidden names
+            if name not in own and not isinstance(constant, Derived)  # it may read hidden names
         }
         constants = {**seen, **initializers(graph, scope)}
         state = GraphState(outermost=not scope)
         nodes: list[NodeProto] = []
-        movers: list[tuple[NodeProto, Decision]] = []
+        constant: dict[int, list[Decision]] = {}  # the nodes that give out constants, by id
         first = len(self.decisions)
         for index, node in enumerate(graph.node):
             for branch, inner in enumerate(subgraphs(node)):
@@ -137,17 +139,18 @@ class Plan:
             shown = follow(node, constants, scope)
             if shown is not None:
                 constants[node.output[0]] = shown
+                constant[id(node)] = []
                 nodes.append(node)
                 continue
             before = len(self.decisions)
             nodes.extend(self._rewrite_node(node, constants, state))
-            found = moved(node, constants)
+            found = derived(node, constants)
             constants.update(found)
             if found:
-                movers += [(node, decision) for decision in self.decisions[before:]]
-        kept = without_dead_constants(nodes, graph)
-        alive = {id(node) for node in kept}
-        gone = {id(decision) for node, decision in movers if id(node) not in alive}
+                constant[id(node)] = self.decisions[before:]
+        kept = without_dead_constants(nodes, graph, constant)
+        dead = constant.keys() - {id(node) for node in kept}
+        gone = {id(decision) for key in dead for decision in constant[key]}
         self.decisions[first:] = [d for d in self.decisions[first:] if id(d) not in gone]
         self._emitter.name_apart(kept)
         del graph.node[:]
@@ -226,16 +229,18 @@ class Plan:
             return FP32, f"its weight {list(weight.shape)} is too small to gain from INT8"
         if wanted == WEIGHT_ONLY:
             return wanted, "the recipe's forms say so"
-        if isinstance(weight, Moved):
-            return WEIGHT_ONLY, "its weight is put together from stored ones, whose size shrinks"
+        if isinstance(weight, Derived):
+            return WEIGHT_ONLY, "its weight is made from stored ones, whose size shrinks"
         if op == "Gather":
-            rows = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
-            if rows:
+            leads = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
+            if leads:
                 return ROWS, "embedding rows, a scale a row"
             return WEIGHT_ONLY, "it gathers along another axis than the rows"
         if not matrix:
             if op in PRODUCTS:
                 return WEIGHT_ONLY, "the weight is a stack of matrices or the left operand"
+            if op == "Einsum":
+                return WEIGHT_ONLY, "Einsum has no INT8 operator, so only its size shrinks"
             return WEIGHT_ONLY, f"INT8 makes {op} slower, so only its size shrinks"
         if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims) < DYNAMIC_SIDE:
             return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
@@ -299,12 +304,14 @@ def _without_weights(graph: GraphProto) -> list[Decision]:
 
 def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
     """Tell whether a weight is the right operand [K, N] of a multiplication."""
-    known = len(weight.dims) == 2 and not isinstance(weight, Moved)
+    known = len(weight.dims) == 2 and not isinstance(weight, Derived)
     return node.op_type in PRODUCTS and index == 1 and known
 
 
 def _leading(node: NodeProto, index: int, weight: Constant) -> int:
     """Return which dimensions of the stored weight are its output channels."""
+    if node.op_type == "Einsum":  # any dimension may be summed over
+        return rows(weight)
     leading = WEIGHTS[node.op_type][index]
     if node.op_type == "MatMul" and index == 0:
         leading = len(weight.dims) - 1  # W @ x: the rows of W
@@ -318,8 +325,10 @@ def _leading(node: NodeProto, index: int, weight: Constant) -> int:
 
 def _pays(node: NodeProto, index: int, weight: Constant) -> bool:
     """Tell whether a weight is smaller in INT8 with its scales."""
-    if isinstance(weight, Moved) or not is_worth(weight):
-        return any(map(is_worth, weight.stored))
+    if isinstance(weight, Derived):
+        return any(map(shrinks, weight.stored))
+    if not is_worth(weight):
+        return False
     leading = _leading(node, index, weight)
     values = weight.dims[-2] if leading == LAST else math.prod(weight.dims[leading:])
     return values + 4 < values * ITEM_BYTES[weight.tensor.data_type]

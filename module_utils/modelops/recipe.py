@@ -20,7 +20,7 @@ from .graph import all_graphs
 WEIGHTS: dict[str, dict[int, int]] = {
     "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST, 0: LAST}, "Gather": {0: 1}, "Conv": {1: 1},
     "ConvTranspose": {1: 1}, "LSTM": {1: 2, 2: 2}, "GRU": {1: 2, 2: 2}, "RNN": {1: 2, 2: 2},
-    "Attention": {1: LAST},
+    "Attention": {1: LAST}, "Einsum": {1: LAST, 0: LAST, 2: LAST},
 }  # fmt: skip
 QUANTIZABLE = tuple(WEIGHTS)
 

@@ -33,7 +33,8 @@ MOST_DIMENSIONS = 32  # numpy 1 has no more
 # The operators that are rewritten or looked through: how many first inputs they cannot do without.
 INPUTS = {
     "MatMul": 2, "Gemm": 2, "Gather": 2, "Conv": 2, "ConvTranspose": 2, "LSTM": 3, "GRU": 3,
-    "RNN": 3, "Attention": 2, "Identity": 1, "Transpose": 1, "Reshape": 1, "Constant": 0,
+    "RNN": 3, "Attention": 2, "Einsum": 1, "Identity": 1, "Transpose": 1, "Reshape": 1,
+    "Constant": 0,
 }  # fmt: skip
 SEVERAL_OUTPUTS = frozenset({"LSTM", "GRU", "RNN", "Attention"})
 FLOAT, INT, INTS = AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.INTS

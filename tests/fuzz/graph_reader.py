@@ -32,7 +32,7 @@ from google.protobuf.message import DecodeError, EncodeError  # noqa: E402
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from modelops import forms, skeleton  # noqa: E402
-from modelops.constants import MOVERS  # noqa: E402
+from modelops.constants import DERIVING  # noqa: E402
 from modelops.errors import ModelOpsError  # noqa: E402
 from modelops.graph import all_graphs  # noqa: E402
 from modelops.memory import peak_rss_bytes  # noqa: E402
@@ -53,7 +53,7 @@ NUMBERS = ("", "0", "-1", "1", "64", "4096", "x", "1e3", "0x10", " 8", "1_000", 
 NAMES = ("", "x", "w", "w1", "y", "emb", "\0", "ü" * 50, "a/b", "." * 300)
 LOCATIONS = ("", ".", "..", "./m.onnx.data", "m.onnx", "m.onnx.data/", "no", "a\0b", "/etc/passwd",
              "../outside", "x" * 300, "\\\\host\\x", "m.onnx.data//.")  # fmt: skip
-OPS = (*QUANTIZABLE, *sorted(MOVERS), "Constant", "If", "Loop", "Relu", "Add")
+OPS = (*QUANTIZABLE, *sorted(DERIVING), "Constant", "If", "Loop", "Relu", "Add")
 
 
 class HangError(BaseException):
