@@ -20,7 +20,9 @@ MOVERS = frozenset({
     "Unsqueeze",
 })  # fmt: skip
 REDUCERS = frozenset({"ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare"})
-DERIVING = MOVERS | REDUCERS | {"Add", "Clip", "Div", "Max", "Mul", "Reciprocal", "Sqrt", "Sub"}
+DERIVING = MOVERS | REDUCERS | {
+    "Add", "Cast", "Clip", "Div", "Max", "Mul", "Reciprocal", "Sqrt", "Sub",
+}  # fmt: skip
 # The input that they divide by.
 _DIVISORS = {"Div": 1, "Reciprocal": 0}
 # A Constant node's attributes without a tensor, and what the values are.
@@ -209,9 +211,12 @@ def derived(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Con
     if divisor is not None and rounded.intersection(node.input[divisor : divisor + 1]):
         return {}
     first, stored = next(iter(parts.values())), tuple(origins.values())
+    kind = attribute(node, "to", 0) if node.op_type == "Cast" else first.kind
+    if not isinstance(kind, int) or kind not in FLOATS:
+        return {}
     return {
         name: Derived(
-            f"{first.key}/{name}", first.tensor, first.dims, cast=first.kind, node=node,
+            f"{first.key}/{name}", first.tensor, first.dims, cast=kind, node=node,
             parts=parts, origins=stored, way=way,
             rounded=bool(rounded) and node.op_type not in REDUCERS,
         )

@@ -133,6 +133,14 @@ CASES = {
         {"w": W(16, 8, 9), "g": W(16, 1, 1)}, [1, 8, 40],
         "weight_int8", "made from stored",
     ),
+    "weight normalization in half precision": (
+        [
+            *normalized("w"), helper.make_node("Cast", ["wn"], ["c"], to=FLOAT),
+            node("Conv", "x", "c"),
+        ],
+        {"w": W(16, 8, 9).astype(np.float16), "g": W(16, 1, 1).astype(np.float16)}, [1, 8, 40],
+        "weight_int8", "made from stored",
+    ),
     "weight standardization": (
         [
             helper.make_node("ReduceMean", ["w"], ["m"], axes=[1, 2, 3]),
