@@ -23,6 +23,7 @@ from .constants import (
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState, Layer
 from .graph import all_graphs, all_names, is_external, locate, subgraphs
+from .loops import capture
 from .recipe import EXCLUDED, WEIGHTS, Decision, Recipe, shown
 from .stream import Layout, Segment, constant, copied, require_finite
 from .tensors import Files
@@ -134,6 +135,10 @@ class Plan:
         constant: dict[int, list[Decision]] = {}  # the nodes that give out constants, by id
         first = len(self.decisions)
         for index, node in enumerate(graph.node):
+            for copy in capture(node, constants):
+                constants[copy.output[0]] = constants[copy.input[0]]
+                constant[id(copy)] = []
+                nodes.append(copy)
             for branch, inner in enumerate(subgraphs(node)):
                 self._rewrite(inner, constants, f"{scope}/{index}.{branch}")
             shown = follow(node, constants, scope)

@@ -390,6 +390,56 @@ def test_subgraphs(tmp_path):
     assert out.with_name("out.onnx.data").stat().st_size < 1.05 * (600 * 600 + 2 * 600 * 520)
 
 
+@pytest.mark.parametrize("how", ["as it came", "copied", "read after", "changed", "hidden"])
+def test_weights_that_a_loop_carries_along(tmp_path, how):
+    """As tf2onnx writes TensorFlow's loops: a value of the loop that never changes."""
+    nodes = [
+        helper.make_node("MatMul", ["h", "k"], ["p"], name="in_loop"),
+        helper.make_node("Tanh", ["p"], ["w" if how == "hidden" else "t"]),
+        helper.make_node("Identity", ["w" if how == "hidden" else "t"], ["h2"]),
+        helper.make_node("Identity", ["c"], ["c2"]),
+    ]
+    last = {"copied": "k2", "changed": "k2"}.get(how, "k")
+    if how == "copied":
+        nodes.append(helper.make_node("Identity", ["k"], ["k2"]))
+    if how == "changed":
+        nodes.append(helper.make_node("Neg", ["k"], ["k2"]))
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        nodes, "body",
+        [
+            value("i", TensorProto.INT64, []), value("c", TensorProto.BOOL, []),
+            value("h", FLOAT, None), value("k", FLOAT, None),
+        ],
+        [value("c2", TensorProto.BOOL, []), value("h2", FLOAT, None), value(last, FLOAT, None)],
+    )  # fmt: skip
+    outputs = ["y", "kept"] if how == "read after" else ["y"]
+    src = models.save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Loop", ["n", "", "x", "w"], ["y", "kept"], name="loop", body=body),
+            helper.make_node("MatMul", ["x", "w"], ["z"], name="outside"),
+        ],
+        {"n": np.array(3, np.int64), "w": W(520, 520) * np.float32(0.05)}, {"x": (FLOAT, [4, 520])},
+        dict.fromkeys([*outputs, "z"], (FLOAT, None)),
+    )  # fmt: skip
+    out = tmp_path / "out.onnx"
+    result = quantize(src, out, Recipe())
+    if how != "hidden":  # which onnx.checker and onnxruntime refuse, in the source too
+        onnx.checker.check_model(str(out))
+        x = np.random.default_rng(3).standard_normal((4, 520)).astype(np.float32)
+        for a, b in zip(models.run(src, x=x), models.run(out, x=x), strict=True):
+            assert models.cosine(a, b) > 0.999
+    form = {d["node"]: d["form"] for d in decisions(result)}
+    whole = 520 * 520
+    size = out.with_name("out.onnx.data").stat().st_size
+    if how in ("as it came", "copied"):
+        assert form == {"in_loop": "dynamic_int8", "outside": "dynamic_int8"}
+        assert size < 1.05 * whole
+    else:  # the loop, or who reads it, needs the FP32 values too
+        assert form["outside"] == "dynamic_int8" and size > 4 * whole
+
+
 def test_an_old_opset_has_no_dynamic_form(tmp_path):
     src = models.matmul(tmp_path / "m.onnx", 600, 520, opset=10)
     (decision,) = decisions(quantize(src, tmp_path / "out.onnx", Recipe()))
