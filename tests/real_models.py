@@ -29,6 +29,8 @@ BITS = (
     0b111101101101111, 0b010110010010111, 0b111001111100111, 0b111001111001111, 0b101101111001001,
     0b111100111001111, 0b111100111101111, 0b111001001001001, 0b111101111101111, 0b111101111001111,
 )  # fmt: skip
+# tashkeel's letters, from its number 18 on.
+ARABIC = "ءآأؤإئابةتثجحخدذرزسشصضطظعغفقكلمنهوىي"
 
 
 @dataclass(frozen=True)
@@ -99,24 +101,55 @@ def image(
     return make
 
 
+def vowel(rate: int, samples: int, seed: int) -> NDArray:
+    """The harmonics of a voice, as loud as its three formants let them: [1, samples]."""
+    rng = np.random.default_rng(seed)
+    time, pitch = np.arange(samples) / rate, rng.uniform(100, 200)
+    wave = 0.005 * rng.standard_normal(samples)
+    for harmonic in np.arange(pitch, min(rate / 2, 6000), pitch):
+        formants = ((700, 90), (1200, 110), (2600, 150))
+        gain = sum(1 / (1 + ((harmonic - at) / width) ** 2) for at, width in formants)
+        wave += 0.25 * gain * np.sin(2 * np.pi * harmonic * time)
+    return wave[None].astype(np.float32)
+
+
 def speech(rate: int, samples: int) -> Callable[[int], Inputs]:
-    """A piece of a vowel: the harmonics of a voice, as loud as its three formants let them."""
+    """A piece of a vowel, and what was heard before it."""
 
     def make(seed: int) -> Inputs:
-        rng = np.random.default_rng(seed)
-        time, pitch = np.arange(samples) / rate, rng.uniform(100, 200)
-        wave = 0.005 * rng.standard_normal(samples)
-        for harmonic in np.arange(pitch, min(rate / 2, 6000), pitch):
-            formants = ((700, 90), (1200, 110), (2600, 150))
-            gain = sum(1 / (1 + ((harmonic - at) / width) ** 2) for at, width in formants)
-            wave += 0.25 * gain * np.sin(2 * np.pi * harmonic * time)
+        state = 0.3 * np.random.default_rng(seed).standard_normal((2, 1, 128))
         return {
-            "input": wave[None].astype(np.float32),
-            "state": (0.3 * rng.standard_normal((2, 1, 128))).astype(np.float32),
+            "input": vowel(rate, samples, seed),
+            "state": state.astype(np.float32),
             "sr": np.array(rate, np.int64),
         }
 
     return make
+
+
+def recording(seed: int) -> Inputs:
+    """Nine seconds."""
+    return {"input_1": vowel(16000, 144160, seed)}
+
+
+def spectra(seed: int) -> NDArray:
+    """The power of a vowel in decibels around 0: [1, 1, 120, 257]."""
+    wave = vowel(16000, 120 * 256 + 256, seed)[0]
+    frames = np.lib.stride_tricks.sliding_window_view(wave, 512)[::256] * np.hanning(512)
+    power = 20 * np.log10(np.abs(np.fft.rfft(frames)) + 1e-4)
+    return (power / 20).astype(np.float32)[None, None]
+
+
+def far_and_near(seed: int) -> Inputs:
+    """The far end, the microphone and what an echo canceller made of them."""
+    heard = [spectra(seed + i)[0, :, :, :160].clip(-1, 1) for i in range(3)]
+    return {"input": np.stack(heard, 1), "h0": np.zeros((4, 1, 96), np.float32)}
+
+
+def rated(seed: int) -> Inputs:
+    """A recording with gaps, and who rates it."""
+    rater = np.random.default_rng(seed).standard_normal((1, 64))
+    return {"degraded_audio": spectra(seed), "rater_embed": rater.astype(np.float32)}
 
 
 def file_bytes(seed: int) -> Inputs:
@@ -150,6 +183,23 @@ def half_written(seed: int) -> Inputs:
     }
 
 
+def bare_hebrew(seed: int) -> Inputs:
+    """Two dozen letters without vowels."""
+    return {"input_1": np.random.default_rng(seed).integers(1, 43, (1, 24)).astype(np.float32)}
+
+
+def bare_arabic(seed: int) -> Inputs:
+    """Five words, without a hint of a vowel."""
+    words = ["السلام", "عليكم", "كتب", "الولد", "الدرس", "في", "المدرسة", "ذهب"]
+    text = " ".join(np.random.default_rng(seed).choice(words, 5))
+    ids = [1 if letter == " " else 18 + ARABIC.index(letter) for letter in text]
+    return {
+        "char_inputs": np.array([ids], np.int64),
+        "diac_inputs": np.zeros((1, len(ids)), np.int64),
+        "input_lengths": np.array([len(ids)], np.int64),
+    }
+
+
 _VOICE, _NAMES = "voice activity", "arabic_name_romanizer"
 MODELS = (
     RealModel("silero-vad", _VOICE, "silero_vad", "data/silero_vad.onnx", speech(16000, 576)),
@@ -162,6 +212,16 @@ MODELS = (
         "silero-vad ifless", _VOICE, "silero_vad", "data/silero_vad_op18_ifless.onnx",
         speech(16000, 576),
     ),
+    RealModel(
+        "dnsmos", "speech quality", "speechmos", "dnsmos_models/sig_bak_ovr.onnx", recording
+    ),
+    RealModel(
+        "aecmos", "speech quality", "speechmos", "aecmos_models/Run_1668423760_Stage_0.onnx",
+        far_and_near,
+    ),
+    RealModel("plcmos", "speech quality", "speechmos", "plcmos_models/plcmos_v2.onnx", rated),
+    RealModel("nakdimon", "Hebrew vowels", "piper", "hebrew/nakdimon.onnx", bare_hebrew),
+    RealModel("tashkeel", "Arabic vowels", "piper", "tashkeel/model.onnx", bare_arabic),
     RealModel("romanizer encoder", "text encoder", _NAMES, "resources/encoder.onnx", letters),
     RealModel("romanizer decoder", "text decoder", _NAMES, "resources/decoder.onnx", half_written),
     RealModel(
