@@ -395,6 +395,11 @@ def _judged(
     for side in ("reference", "candidate"):
         if unused := comparison.get(side, {}).get("providers_unused"):
             notes.append(f"The {side} did not use {', '.join(unused)}, which was asked for.")
+    if not comparison.get("reference", {}).get("finite", True):
+        notes.append(
+            "The reference itself gives values that are not finite with these inputs: set ranges,"
+            " shapes or inputs to such as it is made for."
+        )
     parts = {name: part for name, part in comparison.items() if name != "similarity"}
     return {
         "changed": measured and record is not None,

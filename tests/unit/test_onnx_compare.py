@@ -103,8 +103,10 @@ def test_values_that_are_not_finite_fail_and_survive_json(onnx_compare, tmp_path
     gates = [{"name": "mse", "op": "<", "threshold": 1.0}]
     result = onnx_compare.run(options_of(onnx_compare, both, work, gates=gates), False)
     assert (result["verdict"], result["mse"], result["changed"]) == ("fail", "nan", False)
-    assert not result["candidate"]["finite"]
+    assert not result["candidate"]["finite"] and result["notes"] == []
     json.dumps(result, allow_nan=False)
+    turned = onnx_compare.run(options_of(onnx_compare, both[::-1], work, gates=gates), False)
+    assert turned["verdict"] == "fail" and "reference itself gives" in turned["notes"][0]
 
 
 def test_bad_options_are_refused_before_anything_runs(onnx_compare, pair, work, tmp_path):
