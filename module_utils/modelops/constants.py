@@ -142,9 +142,11 @@ def rows(weight: Constant) -> int:
 
 def shrinks(weight: Constant) -> bool:
     """Tell whether a stored weight is smaller in INT8 with a scale for each of its `rows`."""
-    if not is_worth(weight):
-        return False
-    values = math.prod(weight.dims[rows(weight) :])
+    return is_worth(weight) and saves(weight, math.prod(weight.dims[rows(weight) :]))
+
+
+def saves(weight: Constant, values: int) -> bool:
+    """Tell whether INT8 is smaller with a scale for so many values each."""
     return values + 4 < values * ITEM_BYTES[weight.tensor.data_type]
 
 
@@ -164,10 +166,8 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
     if node.op_type == "Identity":
         return source
     if node.op_type == "Cast":
-        kind = attribute(node, "to", 0)
-        if source.is_float and isinstance(kind, int) and kind in FLOATS:
-            return replace(source, cast=kind)
-        return None
+        kind = _cast_to(node)
+        return replace(source, cast=kind) if source.is_float and kind else None
     if node.op_type == "Transpose" and len(source.dims) == 2:
         order = attribute(node, "perm", [1, 0])
         if order == [1, 0]:
@@ -178,6 +178,12 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
         dims = _reshaped(source, wanted, bool(attribute(node, "allowzero", 0)))
         return replace(source, dims=dims) if dims else None
     return None
+
+
+def _cast_to(node: NodeProto) -> int:
+    """Return the floating-point type that a Cast gives; 0 when it is another."""
+    kind = attribute(node, "to", 0)
+    return kind if isinstance(kind, int) and kind in FLOATS else 0
 
 
 def _value(node: NodeProto) -> TensorProto | None:
@@ -211,8 +217,8 @@ def derived(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Con
     if divisor is not None and rounded.intersection(node.input[divisor : divisor + 1]):
         return {}
     first, stored = next(iter(parts.values())), tuple(origins.values())
-    kind = attribute(node, "to", 0) if node.op_type == "Cast" else first.kind
-    if not isinstance(kind, int) or kind not in FLOATS:
+    kind = _cast_to(node) if node.op_type == "Cast" else first.kind
+    if not kind:
         return {}
     return {
         name: Derived(
@@ -248,19 +254,19 @@ def _reshaped(
 
 
 def without_dead_constants(
-    nodes: list[NodeProto], graph: GraphProto, constant: Collection[int]
+    nodes: list[NodeProto], graph: GraphProto, givers: Collection[int]
 ) -> list[NodeProto]:
     """Drop the nodes that only brought weights to nodes that now read them as INT8.
 
     Args:
         nodes: of the graph to be.
         graph: the graph as it was.
-        constant: the ids of the nodes that give out constants.
+        givers: the ids of the nodes that give out constants.
     """
     used = {value.name for value in graph.output}
     alive = []
     for node in reversed(nodes):  # whoever reads a value stands behind whoever gives it
-        if id(node) in constant and not any(name in used for name in node.output):
+        if id(node) in givers and not any(name in used for name in node.output):
             continue
         alive.append(node)
         used.update(node.input)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
-from onnx import AttributeProto, GraphProto, NodeProto, helper
+from onnx import AttributeProto, NodeProto, helper
 
 from .constants import Constant, Derived, is_worth
 from .graph import all_graphs
@@ -24,42 +25,38 @@ def capture(node: NodeProto, constants: Mapping[str, Constant]) -> list[NodeProt
     bodies = [a.g for a in node.attribute if a.name == "body" and a.type == AttributeProto.GRAPH]
     if node.op_type != "Loop" or node.domain not in ("", "ai.onnx") or len(bodies) != 1:
         return []
-    body, nodes = bodies[0], []
-    carried = min(len(node.input), len(body.input), len(body.output) + 1)
-    for slot in reversed(range(2, carried)):
-        weight = constants.get(node.input[slot])
+    body = bodies[0]
+    graphs = list(all_graphs(body))
+    defined = Counter(value.name for graph in graphs for value in graph.input)
+    defined.update(tensor.name for graph in graphs for tensor in graph.initializer)
+    defined.update(name for graph in graphs for inner in graph.node for name in inner.output)
+    given_out = Counter(value.name for graph in graphs for value in graph.output)
+    copies = {
+        name: inner.input[0]
+        for inner in body.node
+        if inner.op_type == "Identity" and len(inner.input) == 1
+        for name in inner.output
+    }
+    nodes, outside = [], {}
+    for slot in reversed(range(2, min(len(node.input), len(body.input), len(body.output) + 1))):
+        outer, carried, turned = node.input[slot], body.input[slot].name, body.output[slot - 1].name
+        weight = constants.get(outer)
         if weight is None or isinstance(weight, Derived) or not is_worth(weight):
             continue
-        if not _let_go(node.input[slot], body, slot):
-            continue
+        if carried not in (turned, copies.get(turned)):
+            continue  # it changes
+        if given_out[turned] > 1 or (turned != carried and given_out[carried]):
+            continue  # the body gives it out a second time
+        if defined[outer] or defined[carried] > 1:
+            continue  # the name means something else within
+        outside[carried] = outer
         if slot - 2 < len(node.output):
             if node.output[slot - 2]:
-                given = [node.input[slot]], [node.output[slot - 2]]
-                nodes.append(helper.make_node("Identity", *given))
+                nodes.append(helper.make_node("Identity", [outer], [node.output[slot - 2]]))
             del node.output[slot - 2]
-        del node.input[slot]
+        del node.input[slot], body.input[slot], body.output[slot - 1]
+    for inner in (inner for graph in graphs if outside for inner in graph.node):
+        for index, name in enumerate(inner.input):
+            if name in outside:
+                inner.input[index] = outside[name]
     return nodes
-
-
-def _let_go(outer: str, body: GraphProto, slot: int) -> bool:
-    """Name a carried value as it is called outside, if it is one that no turn changes."""
-    inner, turned = body.input[slot].name, body.output[slot - 1].name
-    copies = (n for n in body.node if n.op_type == "Identity" and list(n.input) == [inner])
-    same = {inner, *(name for copy in copies for name in copy.output)}
-    graphs = list(all_graphs(body))
-    defined = [value.name for graph in graphs for value in graph.input]
-    defined += [tensor.name for graph in graphs for tensor in graph.initializer]
-    defined += [name for graph in graphs for node in graph.node for name in node.output]
-    given_out = [value.name for graph in graphs for value in graph.output]
-    if turned not in same or given_out.count(turned) > 1 or inner in {*given_out} - {turned}:
-        return False  # it changes, or the body gives it out a second time
-    if outer in defined or defined.count(inner) > 1:
-        return False  # the name means something else within
-    for graph in graphs:
-        for node in graph.node:
-            for index, name in enumerate(node.input):
-                if name == inner:
-                    node.input[index] = outer
-    del body.input[slot]
-    del body.output[slot - 1]
-    return True

@@ -17,6 +17,7 @@ from .constants import (
     initializers,
     is_worth,
     rows,
+    saves,
     shrinks,
     without_dead_constants,
 )
@@ -24,10 +25,9 @@ from .errors import ModelOpsError
 from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState, Layer
 from .graph import all_graphs, all_names, is_external, locate, subgraphs
 from .loops import capture
-from .recipe import EXCLUDED, WEIGHTS, Decision, Recipe, shown
+from .recipe import BY_ROWS, EXCLUDED, WEIGHTS, Decision, Recipe, shown
 from .stream import Layout, Segment, constant, copied, require_finite
 from .tensors import Files
-from .wellformed import ITEM_BYTES
 
 PRODUCTS = ("MatMul", "Gemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
@@ -132,19 +132,19 @@ class Plan:
         constants = {**seen, **initializers(graph, scope)}
         state = GraphState(outermost=not scope)
         nodes: list[NodeProto] = []
-        constant: dict[int, list[Decision]] = {}  # the nodes that give out constants, by id
+        givers: dict[int, list[Decision]] = {}  # the nodes that give out constants, by id
         first = len(self.decisions)
         for index, node in enumerate(graph.node):
             for copy in capture(node, constants):
                 constants[copy.output[0]] = constants[copy.input[0]]
-                constant[id(copy)] = []
+                givers[id(copy)] = []
                 nodes.append(copy)
             for branch, inner in enumerate(subgraphs(node)):
                 self._rewrite(inner, constants, f"{scope}/{index}.{branch}")
             shown = follow(node, constants, scope)
             if shown is not None:
                 constants[node.output[0]] = shown
-                constant[id(node)] = []
+                givers[id(node)] = []
                 nodes.append(node)
                 continue
             before = len(self.decisions)
@@ -152,10 +152,10 @@ class Plan:
             found = derived(node, constants)
             constants.update(found)
             if found:
-                constant[id(node)] = self.decisions[before:]
-        kept = without_dead_constants(nodes, graph, constant)
-        dead = constant.keys() - {id(node) for node in kept}
-        gone = {id(decision) for key in dead for decision in constant[key]}
+                givers[id(node)] = self.decisions[before:]
+        kept = without_dead_constants(nodes, graph, givers)
+        dead = givers.keys() - {id(node) for node in kept}
+        gone = {id(decision) for key in dead for decision in givers[key]}
         self.decisions[first:] = [d for d in self.decisions[first:] if id(d) not in gone]
         self._emitter.name_apart(kept)
         del graph.node[:]
@@ -315,9 +315,9 @@ def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
 
 def _leading(node: NodeProto, index: int, weight: Constant) -> int:
     """Return which dimensions of the stored weight are its output channels."""
-    if node.op_type == "Einsum":  # any dimension may be summed over
-        return rows(weight)
     leading = WEIGHTS[node.op_type][index]
+    if leading == BY_ROWS:
+        return rows(weight)
     if node.op_type == "MatMul" and index == 0:
         leading = len(weight.dims) - 1  # W @ x: the rows of W
     if node.op_type == "Gemm":  # [N, K] and [M, K] have a scale a row
@@ -336,7 +336,7 @@ def _pays(node: NodeProto, index: int, weight: Constant) -> bool:
         return False
     leading = _leading(node, index, weight)
     values = weight.dims[-2] if leading == LAST else math.prod(weight.dims[leading:])
-    return values + 4 < values * ITEM_BYTES[weight.tensor.data_type]
+    return saves(weight, values)
 
 
 def _opset(model: ModelProto) -> int:

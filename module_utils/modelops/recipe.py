@@ -14,13 +14,15 @@ from .errors import ModelOpsError
 from .forms import FORMS, LAST
 from .graph import all_graphs
 
+# As many leading dimensions as constants.rows has: Einsum may sum over any of them.
+BY_ROWS = -2
 # Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
 # that have a scale for each of their elements (forms.LAST: the last dimension has). Those are the
 # output channels, but for ConvTranspose, whose weight begins with the input channels.
 WEIGHTS: dict[str, dict[int, int]] = {
     "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST, 0: LAST}, "Gather": {0: 1}, "Conv": {1: 1},
     "ConvTranspose": {1: 1}, "LSTM": {1: 2, 2: 2}, "GRU": {1: 2, 2: 2}, "RNN": {1: 2, 2: 2},
-    "Attention": {1: LAST}, "Einsum": {1: LAST, 0: LAST, 2: LAST},
+    "Attention": {1: LAST}, "Einsum": dict.fromkeys((1, 0, 2), BY_ROWS),
 }  # fmt: skip
 QUANTIZABLE = tuple(WEIGHTS)
 
