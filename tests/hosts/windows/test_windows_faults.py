@@ -34,22 +34,15 @@ def sample(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def place(windows, tmp_path):
+def work(windows, tmp_path):
     """A folder of the test's own on the host, and nothing broken before and after."""
     windows.mend()
     folder = windows.path(FOLDER)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    yield SimpleNamespace(folder=folder, local=tmp_path)
+    yield SimpleNamespace(name=FOLDER, folder=folder, local=tmp_path)
     windows.mend()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def large(sample, place) -> SimpleNamespace:
-    for name in PAIR:
-        shutil.copyfile(sample.with_name(name), place.folder / name)
-    return place
 
 
 def quantize(**options: object) -> dict:
@@ -98,15 +91,15 @@ def reach(windows, folder: Path, **variables: object) -> tuple[int, str]:
     return done.returncode, " ".join(done.stdout.split())
 
 
-def test_a_windows_builder_is_reached(windows, place):
-    code, said = reach(windows, place.local)
+def test_a_windows_builder_is_reached(windows, work):
+    code, said = reach(windows, work.local)
     assert code == 0, said
     assert "unreachable=0 failed=0" in said and "ok=2" in said
 
 
-def test_why_a_host_is_not_reached(windows, place):
+def test_why_a_host_is_not_reached(windows, work):
     """Each with the host, the cause and the remedy in the last words of the run."""
-    wrong_ca = place.local / "ca.pem"
+    wrong_ca = work.local / "ca.pem"
     shutil.copyfile(windows.state / "stranger.pem", wrong_ca)
     known = windows.inventory_vars()
     cases: list[tuple[dict, str, str]] = [
@@ -131,7 +124,7 @@ def test_why_a_host_is_not_reached(windows, place):
         ({"ansible_host": "localhost"}, "its certificate is for another name", "ansible_host"),
     ]
     for variables, cause, remedy in cases:
-        code, said = reach(windows, place.local, **variables)
+        code, said = reach(windows, work.local, **variables)
         merged = known | variables
         where = f"pc ({merged['ansible_host']}:{merged['ansible_port']} as {known['ansible_user']})"
         assert code == 2, said
@@ -139,22 +132,22 @@ def test_why_a_host_is_not_reached(windows, place):
         assert known["ansible_password"] not in said
 
 
-def test_a_certificate_that_has_expired(windows, place):
+def test_a_certificate_that_has_expired(windows, work):
     windows.certificate("expired")
-    code, said = reach(windows, place.local)
+    code, said = reach(windows, work.local)
     assert code == 2 and ": its certificate has expired. Make a new one there" in said, said
 
 
-def test_a_pc_that_sleeps_is_not_waited_for(windows, place):
+def test_a_pc_that_sleeps_is_not_waited_for(windows, work):
     begun = time.monotonic()
     with windows.asleep():
-        code, said = reach(windows, place.local, **QUICK)
+        code, said = reach(windows, work.local, **QUICK)
     assert code == 2 and ": it does not answer. See that it is on, awake" in said, said
     assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("module", ["host_check", "onnx_quantize"])
-def test_a_first_call_says_at_once_why_there_is_no_answer(windows, place, module):
+def test_a_first_call_says_at_once_why_there_is_no_answer(windows, work, module):
     windows.stop_service()
     begun = time.monotonic()
     done = run(windows, {module: (check() | quantize())[module]})
@@ -162,7 +155,7 @@ def test_a_first_call_says_at_once_why_there_is_no_answer(windows, place, module
     assert "nothing listens at that port. See that the service runs there" in done.result["msg"]
 
 
-def test_a_call_that_is_never_answered_has_a_limit(windows, place):
+def test_a_call_that_is_never_answered_has_a_limit(windows, work):
     """WinRM's own waiting begins anew for ever while the host says that it goes on."""
     pth = windows.path(windows.python).parent / "Lib" / "site-packages" / "hang.pth"
     pth.write_text("import time; time.sleep(60)\n")
@@ -253,23 +246,23 @@ def test_the_network_drops_now_and_then(windows, large):
 # ------------------------------------------------------------------ the host lacks something
 
 
-def test_the_disk_is_full(windows, place, sample):
+def test_the_disk_is_full(windows, work, sample):
     with windows.small_disk(FOLDER, 230):
         for name in PAIR:
-            shutil.copyfile(sample.with_name(name), place.folder / name)
+            shutil.copyfile(sample.with_name(name), work.folder / name)
         full = run(windows, quantize())
-        left = names(place.folder)
+        left = names(work.folder)
         # Here nobody looks beforehand: the writing itself fails.
         made = run(windows, {"sample_model": {"path": f"{FOLDER}\\s.onnx", "megabytes": 60}})
-        after = names(place.folder)
+        after = names(work.folder)
     assert full.rc == 2 and left == after == PAIR, (full.output, left, after)
     assert f"{FOLDER}: not enough disk space" in full.result["msg"]
     assert made.rc == 2 and FOLDER in made.result["msg"], made.result["msg"]
     assert "space" in made.result["msg"], made.result["msg"]
 
 
-def test_the_memory_of_a_shell_is_not_enough_for_a_call(windows, place):
-    models.voice(place.folder / "m.onnx")
+def test_the_memory_of_a_shell_is_not_enough_for_a_call(windows, work):
+    models.voice(work.folder / "m.onnx")
     for megabytes in (26, 32):  # it fails in another place each time
         windows.quota(MaxMemoryPerShellMB=megabytes)
         done = run(windows, check())
@@ -278,7 +271,7 @@ def test_the_memory_of_a_shell_is_not_enough_for_a_call(windows, place):
     # A job has left the shell: its memory is not the shell's.
     windows.quota(MaxMemoryPerShellMB=60)
     job = run(windows, quantize(verify=True))
-    assert job.rc == 0 and names(place.folder) == MADE, job.output
+    assert job.rc == 0 and names(work.folder) == MADE, job.output
 
 
 # ------------------------------------------------------------------ its Python
