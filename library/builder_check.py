@@ -25,6 +25,9 @@ options:
     description: The folder of the models.
     type: path
     required: true
+  model:
+    description: The graph file of the FP32 model, whose IR version and opsets a session must run.
+    type: path
   ssh:
     description:
       - The targets, each with C(name), C(host) and C(port) as this host reaches it, and C(needed),
@@ -128,6 +131,7 @@ if TYPE_CHECKING:
 ARGUMENT_SPEC: dict[str, Any] = {
     "environment": {"type": "path", "required": True},
     "folder": {"type": "path", "required": True},
+    "model": {"type": "path"},
     "ssh": {"type": "list", "elements": "dict", "default": []},
     "packages": {"type": "str", "choices": ["kept", "whole", "lacking"], "default": "kept"},
     "index_url": {"type": "str"},

@@ -24,9 +24,13 @@ options:
     default: []
   environment:
     description:
-      - The Python of an environment that is made later. With it, packages and model are looked at
-        by that Python, and what the environment lacks is no problem yet.
+      - The Python of an environment, which packages and model are looked at with. Without it, that
+        is the Python that runs this.
     type: path
+  environment_later:
+    description: Whether O(environment) is made later, so that what it lacks is no problem yet.
+    type: bool
+    default: false
   model:
     description: The graph file of the FP32 pair.
     type: path
@@ -35,6 +39,18 @@ options:
     description: The size that the data file of the FP32 pair must have. 0 asks none.
     type: int
     default: 0
+  outputs:
+    description:
+      - The outputs that the graph of O(model) must declare, each with its shape. A dimension that
+        the graph leaves open may be any.
+    type: dict
+    default: {}
+  session:
+    description:
+      - Whether to ask onnxruntime for a session of a tiny model with the IR version and the opsets
+        of O(model).
+    type: bool
+    default: false
   folder:
     description: The folder that the INT8 pair is written to.
     type: path
@@ -95,8 +111,8 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description:
-    - A row a check, with check, level (V(ok), V(advice) or V(problem)), value, threshold and
-      remedy.
+    - A row a check, with id (what code knows it by, or empty), check, level (V(ok), V(advice) or
+      V(problem)), value, threshold and remedy.
   returned: success
   type: list
   elements: dict
@@ -114,8 +130,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "python": {"type": "str", "default": "3.11"},
     "packages": {"type": "list", "elements": "str", "default": []},
     "environment": {"type": "path"},
+    "environment_later": {"type": "bool", "default": False},
     "model": {"type": "path", "required": True},
     "data_bytes": {"type": "int", "default": 0},
+    "outputs": {"type": "dict", "default": {}},
+    "session": {"type": "bool", "default": False},
     "folder": {"type": "path", "required": True},
     "spared_by": {"type": "path", "required": True},
     "disk_factor": {"type": "float", "default": 0.3},

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .host import Finding, finding
-from .outside import Answer, ask, banners
+from . import declared, trial
+from .errors import ModelOpsError
+from .finding import Finding, finding
+from .outside import ask, banners
 from .windows_host import check_windows
 
-MARK = "@@session@@"
-# y = x + x: a model that any provider has a kernel for. Listed is not usable, so each provider
-# gets a session, and the session is asked what it uses.
-SESSION = f"""
-import base64, json
-said = {{"version": None}}
-try:
-    import onnxruntime
-except ModuleNotFoundError as error:
-    if error.name != "onnxruntime":
-        raise
-else:
-    import numpy
-    model = base64.b64decode(
-        "CAcSADo1Cg4KAXgKAXgSAXkiA0FkZBIBZ1oPCgF4EgoKCAgBEgQKAggCYg8KAXkSCgoICAESBAoCCAJCBAoAEA0="
-    )
-    def use(*names):
-        session = onnxruntime.InferenceSession(model, providers=list(names))
-        (y,) = session.run(None, {{"x": numpy.float32([1, 2])}})
-        assert y.tolist() == [2, 4], y
-        return session.get_providers()
-    listed = onnxruntime.get_available_providers()
-    said = {{"version": onnxruntime.__version__, "listed": listed, "used": [], "why": ""}}
-    use("CPUExecutionProvider")
-    for name in listed:
-        if name not in ("CPUExecutionProvider", "AzureExecutionProvider"):
-            try:
-                said["used"] += [p for p in use(name, "CPUExecutionProvider") if p == name]
-            except Exception as error:
-                said["why"] = f"{{type(error).__name__}}: {{error}}"[:300]
-print({MARK!r} + json.dumps(said))
-"""
 SMI = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 TAIL = 300  # characters of what a program said
 MIB = 1 << 20
@@ -58,9 +26,7 @@ def check_builder(params: Mapping[str, Any]) -> list[Finding]:
     wanted = params["gpu_required"]
     rows = check_windows(params) if sys.platform == "win32" else []
     rows.append(check_gpu(gpus, why, params["gpu_memory"], wanted))
-    rows.append(
-        check_session(Path(params["environment"]), bool(gpus), wanted, params["call_limit_s"])
-    )
+    rows.append(check_session(params, bool(gpus)))
     rows += check_ssh(params["ssh"], params["connect_limit_s"])
     if params["packages"] != "kept":
         rows.append(check_packages_source(params))
@@ -105,54 +71,21 @@ def check_gpu(gpus: list[tuple[str, int, str]], why: str, least: int, required: 
     return finding("GPU", most == 0 or most >= least, text, threshold, remedy, level)
 
 
-def check_session(python: Path, gpu: bool, required: bool, limit_s: float) -> Finding:
-    """Say what onnxruntime really uses in a session of the environment's Python."""
-    if not python.is_file():
-        answer = Answer(None, f"there is no {python} yet")
-    else:
-        command = [python, "-I", "-X", "utf8", "-c", SESSION]
-        answer = ask(command, limit_s, ORT_DISABLE_TELEMETRY="1")
-    return judge_session(answer, gpu, required)
-
-
-def judge_session(answer: Answer, gpu: bool, required: bool) -> Finding:
-    """Judge what the child that made the sessions said.
+def check_session(params: Mapping[str, Any], gpu: bool) -> Finding:
+    """Say what the environment's onnxruntime uses in a session stamped as the model is.
 
     Args:
         gpu: whether NVIDIA's driver lists a GPU.
-        required: whether FP32 must run on it.
     """
-    check, level = "onnxruntime in a session", "problem" if required else "advice"
-    text, mark, reply = answer.text.rpartition(MARK)
-    if not mark:
-        # What is not there yet is another row's; what is there and does not run is this one's.
-        missing = answer.rc is None and answer.text.startswith("there is no ")
-        return finding(
-            check, False, answer.text[-TAIL:] or f"exit code {answer.rc}", "a session runs",
-            "It is looked at once the environment is made." if missing else
-            "Install onnxruntime anew; on Windows it also needs the Microsoft Visual C++"
-            " Redistributable (x64).", "advice" if missing else "problem",
-        )  # fmt: skip
-    said = json.loads(reply.splitlines()[0])
-    if said["version"] is None:
-        remedy = "It is looked at once onnxruntime is installed."
-        return finding(check, False, "not installed", "a session runs", remedy, "advice")
-    listed = [p for p in said["listed"] if p not in ("CPUExecutionProvider",
-                                                     "AzureExecutionProvider")]  # fmt: skip
-    value = f"{said['version']} uses {', '.join([*said['used'], 'CPUExecutionProvider'])}"
-    if listed and not said["used"]:
-        reasons = re.findall("Failed to create .*", text) or [said["why"]]
-        why = f" ({reasons[0][:TAIL].strip()})" if reasons[0] else ""
-        value += f" alone, though listed: {', '.join(listed)}{why}"
-        remedy = (
-            "Install the CUDA and cuDNN that this onnxruntime-gpu is made for, and the latest"
-            " Microsoft Visual C++ Redistributable. Until then FP32 is measured on the processor."
-        )
-        return finding(check, False, value, "what is listed", remedy, level)
-    if (gpu or required) and not said["used"]:
-        remedy = "Install onnxruntime-gpu instead of onnxruntime to measure FP32 on the GPU."
-        return finding(check, False, value, "the GPU", remedy, level)
-    return finding(check, True, value, "a session runs", "")
+    try:
+        model = declared.read(Path(params["model"])) if params["model"] else None
+    except ModelOpsError:
+        model = None  # host_check tells of it
+    python, limit_s = Path(params["environment"]), params["call_limit_s"]
+    row = trial.check_session(python, model, gpu, params["gpu_required"], limit_s)
+    if row["id"] == trial.REFUSED and params["packages"] != "kept":
+        row |= {"level": "advice", "remedy": "The phase runtime installs another onnxruntime."}
+    return row
 
 
 def check_ssh(targets: Iterable[Mapping[str, Any]], limit_s: float) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -14,43 +15,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import outside, windows
+from . import declared, outside, trial, windows
+from .declared import Declared, Dim
 from .errors import ModelOpsError
-
-Finding = dict[str, Any]
-
+from .finding import Finding, finding
 
 # In an environment's answer, before the rows as JSON.
 MARK = "@@rows@@"
 IN_ENVIRONMENT = f"""
 import json, sys
 asked = json.loads(sys.stdin.buffer.read())
+if list(sys.version_info[:2]) < asked["oldest"]:
+    sys.exit("it has Python %d.%d, which is too old" % sys.version_info[:2])
 sys.path.insert(0, asked["code"])
 from modelops import host
 print({MARK!r} + json.dumps(host.check_inside(asked["packages"], asked["model"])))
 """
-
-
-def finding(
-    check: str,
-    ok: bool,
-    value: object,
-    threshold: object,
-    remedy: str,
-    level: str = "problem",
-) -> Finding:
-    """Return one row: what was looked at, how it is, and what to do when it is not right.
-
-    Args:
-        level: what it is when it is not right: `problem`, or `advice`, which stops nothing.
-    """
-    return {
-        "check": check,
-        "level": "ok" if ok else level,
-        "value": str(value),
-        "threshold": str(threshold),
-        "remedy": "" if ok else remedy,
-    }
 
 
 def check_python(minimum: str) -> Finding:
@@ -74,16 +54,29 @@ def check_packages(names: Iterable[str]) -> list[Finding]:
     """Check that packages are installed for the Python that runs this."""
     rows = []
     for name in names:
-        try:
-            version, ok = importlib.metadata.version(name), True
-        except importlib.metadata.PackageNotFoundError:
-            version, ok = "not installed", False
+        version = _version(name)
         remedy = (
-            f"Install it for {sys.executable}, as pinned in requirements/project.txt, or point"
-            " ansible_python_interpreter at a Python that has it."
+            f"Install it for {sys.executable}, as pinned in requirements/project.txt, or let the"
+            " inventory name a Python that has it (sarai_python, sarai_builder_python)."
         )
-        rows.append(finding(f"package {name}", ok, version, "installed", remedy))
+        rows.append(
+            finding(
+                f"package {name}", bool(version), version or "not installed", "installed", remedy,
+                name="package",
+            )
+        )  # fmt: skip
     return rows
+
+
+def _version(package: str) -> str:
+    """Return the version of the distribution that brings a package, such as onnxruntime-gpu."""
+    found = importlib.metadata.packages_distributions()
+    for name in (package, *found.get(package, [])):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
 
 
 def available_memory() -> int | None:
@@ -140,11 +133,10 @@ def check_folder(path: Path, free: int) -> list[Finding]:
 def check_model(path: Path) -> Finding:
     """Check that an FP32 model is present and whole.
 
-    Its graph is read where onnx is installed, and every tensor is found on disk then; elsewhere
-    both files must be there and not empty. That its bytes are the right ones is known later, from
-    the manifest's hashes.
+    Every tensor's bytes must be there, so far as this Python can tell: with onnx their shapes say
+    how many there are. That they are the right ones is known later, from the manifest's hashes.
     """
-    remedy = "Copy the FP32 pair there again, both files."
+    remedy = "Copy the FP32 model there again, all of its files."
     try:
         value = _whole(path)
     except ModelOpsError as error:
@@ -157,14 +149,41 @@ def _whole(path: Path) -> str:
     try:
         from .graph import read_model, validate
     except ImportError:
-        pair = [path, path.with_name(f"{path.name}.data")]
-        for file in pair:
-            if file.is_symlink() or not file.is_file() or file.stat().st_size == 0:
-                raise ModelOpsError("missing, empty or not a regular file", where=file) from None
-        files = pair
+        sizes = declared.check_files(path, declared.read(path))
     else:
-        files = [path, *sorted(validate(read_model(path), path))]
-    return ", ".join(f"{file.name} {file.stat().st_size:,} bytes" for file in files)
+        files = {path, *validate(read_model(path), path)}
+        sizes = {file.name: file.stat().st_size for file in files}
+    return ", ".join(f"{name} {sizes[name]:,} bytes" for name in sorted(sizes))
+
+
+def check_outputs(model: Declared, expected: Mapping[str, Any]) -> list[Finding]:
+    """Check that a graph declares the outputs that are expected: names, and numbers of dimensions.
+
+    A dimension that the graph leaves open (a symbol, or nothing) may be any, and the row says so.
+
+    Args:
+        expected: the shape of each output, a list of numbers; others are not looked at.
+    """
+    return [_output(name, wanted, model.outputs) for name, wanted in expected.items()]
+
+
+def _output(name: str, wanted: Any, outputs: Mapping[str, list[Dim] | None]) -> Finding:
+    remedy = "Copy the right model there, or correct sarai_expected_outputs."
+    row = functools.partial(finding, f"output {name}")
+    if not isinstance(wanted, list) or not all(type(size) is int for size in wanted):
+        return row(False, wanted, "a list of whole numbers", "Correct sarai_expected_outputs.")
+    if name not in outputs:
+        value = f"there is none; the graph has {', '.join(outputs)}"
+        return row(False, value, wanted, remedy)
+    shape = outputs[name]
+    if shape is None:
+        return row(True, "a shape that the graph leaves open", wanted, "")
+    same = len(shape) == len(wanted) and all(
+        a == b for a, b in zip(shape, wanted, strict=True) if isinstance(a, int)
+    )
+    open_ = any(not isinstance(dim, int) for dim in shape)
+    value = f"[{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
+    return row(same, value + (", names may be any number" if open_ else ""), wanted, remedy)
 
 
 def model_bytes(path: Path) -> int:
@@ -213,33 +232,57 @@ def check_inside(packages: Iterable[str], model: str) -> list[Finding]:
 
 
 def check_environment(python: Path, params: Mapping[str, Any]) -> list[Finding]:
-    """Check an environment that another Python makes: what it lacks is no problem yet.
+    """Check an environment with its own Python. While there is none, the model is seen from here.
 
-    Its Python runs the checks. While there is none, the model is looked at from here.
+    Where the phase runtime makes it (`environment_later`), what it lacks is no problem yet.
     """
-    made, why = python.is_file(), "it is not there yet"
-    if made:
+    answer = outside.Answer(None, "it is not there")
+    if python.is_file():
         asked = {
             "code": str(Path(__file__).resolve().parents[1]),
+            "oldest": [int(part) for part in params["python"].split(".")],
             "packages": list(params["packages"]),
             "model": params["model"],
         }
         command = [python, "-I", "-X", "utf8", "-c", IN_ENVIRONMENT]
         answer = outside.ask(command, params["call_limit_s"], json.dumps(asked))
-        rows: list[Finding] = []
-        if answer.rc == 0 and MARK in answer.text:
-            rows = json.loads(answer.text.rpartition(MARK)[2].splitlines()[0])
-        for row in rows:
-            if row["check"].startswith("package ") and row["level"] == "problem":
-                row |= {"level": "advice", "remedy": "The phase runtime installs it."}
-        if rows:
-            return rows
-        why = f"it does not work ({answer.text[-200:]})"
+    later, rows = params["environment_later"], []
+    if answer.rc == 0 and MARK in answer.text:
+        rows = json.loads(answer.text.rpartition(MARK)[2].splitlines()[0])
+    for row in rows:
+        if later and row["id"] == "package" and row["level"] == "problem":
+            row |= {"level": "advice", "remedy": "The phase runtime installs it."}
+    if rows:
+        return rows
     return [
-        finding(f"environment of {python}", False, why, "whole",
-                "The phase runtime makes it.", "advice"),
+        finding(
+            f"environment of {python}", False, answer.text[-200:], "it works",
+            "The phase runtime makes it." if later else _other_name(python),
+            "advice" if later else "problem", "environment",
+        ),
         check_model(Path(params["model"])),
     ]  # fmt: skip
+
+
+def _other_name(python: Path) -> str:
+    """Return what to do about an environment that is not there: it may be the hidden one."""
+    names = {"venv": ".venv", ".venv": "venv"}
+    other = Path(*(names.get(part, part) for part in python.parts))
+    if other != python and other.is_file():
+        return f"{other} is there: let the inventory name that one."
+    return "Let the inventory name a Python that works (sarai_python, sarai_builder_python)."
+
+
+def check_runs(params: Mapping[str, Any], python: Path) -> list[Finding]:
+    """Check what the model says of itself: its outputs, and whether that Python can run it."""
+    try:
+        model = declared.read(Path(params["model"]))
+    except ModelOpsError:
+        return []  # the model's own row tells
+    rows = check_outputs(model, params["outputs"])
+    if params["session"]:
+        rows.append(trial.check_session(python, model, False, False, params["call_limit_s"]))
+    return rows
 
 
 def check_host(params: Mapping[str, Any]) -> list[Finding]:
@@ -248,10 +291,12 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     model = Path(params["model"])
     fp32 = model_bytes(model)
     rows = [check_python(params["python"])]
-    if params["environment"]:
-        rows += check_environment(Path(params["environment"]), params)
-    else:
+    python = Path(params["environment"] or sys.executable)
+    if python == Path(sys.executable):
         rows += check_inside(params["packages"], params["model"])
+    else:
+        rows += check_environment(python, params)
+    rows += check_runs(params, python)
     rows += check_size(model, params["data_bytes"])
     if params["memory_factor"]:
         rows.append(check_memory(int(fp32 * params["memory_factor"]) + params["memory_base"]))

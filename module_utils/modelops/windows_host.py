@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import windows
-from .host import Finding, finding
+from .finding import Finding, finding
 from .outside import ask
 
 VERSION = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from conftest import Site
 from modelops.sample import make_sample
@@ -58,7 +60,7 @@ def test_hosts_without_a_problem(fresh):
     )
     assert {"Python", "configuration", "memory available"} <= set(found(told, "target1", "ok"))
     assert "ok     configuration" in outcome.output
-    keys = {"check", "level", "value", "threshold", "remedy"}
+    keys = {"id", "check", "level", "value", "threshold", "remedy"}
     assert all(set(row) == keys for rows in told["hosts"].values() for row in rows)
 
 
@@ -71,7 +73,11 @@ def test_every_problem_of_every_host(fresh, closed, monkeypatch):
     hosts = inventory["all"]["children"]["targets"]["hosts"]
     down = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": closed}
     hosts["target2"] |= down | {"transfer_strategy": "sftp"}
-    hosts["target3"] |= {"sarai_python": "/nowhere/python3"}
+    hidden = fresh.home(3) / ".venv" / "bin" / "python"
+    hidden.parent.mkdir(parents=True)
+    hidden.symlink_to(sys.executable)
+    python = fresh.home(3) / "venv" / "bin" / "python"
+    hosts["target3"] |= {"sarai_python": str(python)}
     monkeypatch.setattr(fresh, "inventory", lambda: inventory, raising=False)
     outcome, told = look(
         fresh,
@@ -94,13 +100,32 @@ def test_every_problem_of_every_host(fresh, closed, monkeypatch):
     ]
     assert found(told, "target1", "problem") == [f"disk of {fresh.models()}", "configuration"]
     assert found(told, "target2", "problem") == ["connection"]
-    assert found(told, "target3", "problem")[0] == "the modules"
+    assert found(told, "target3", "problem")[0] == f"environment of {python}"
     assert told["problems"] >= 8 and told["advice"] == 2
     text = " ".join(outcome.output.split())
-    for words in ("audio_omni", "Connection refused", "The phase runtime makes it"):
+    for words in (
+        f"{hidden} is there",
+        "audio_omni",
+        "Connection refused",
+        "The phase runtime makes it",
+    ):
         assert words in text, words
     part, told = look(fresh, "--limit target1")
     assert part.rc == 2 and list(told["hosts"]) == ["target1"]
+
+
+def test_a_model_that_the_target_cannot_run(fresh):
+    """Its graph is of a later ONNX than the target's onnxruntime, and gives other outputs."""
+    graph = fresh.models() / MODEL
+    model = onnx.load(graph, load_external_data=False)
+    model.ir_version = 99
+    graph.write_bytes(model.SerializeToString())
+    expected = {"mel_features": [1, 2, 3]}
+    outcome, told = look(fresh, "--limit target1", sarai_expected_outputs=expected)
+    assert outcome.rc == 2
+    session = "onnxruntime in a session"
+    assert found(told, "target1", "problem") == ["output mel_features", session]
+    assert "Unsupported model IR version: 99" in outcome.output
 
 
 def test_advice_does_not_stop_a_run(fresh, closed):

@@ -9,15 +9,15 @@ import socket
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from modelops import builder_host, host, outside, windows_host
+from modelops import builder_host, host, outside, trial, windows_host
 
 from filter_plugins import preflight
 
 PARAMS = {
     "environment": sys.executable,
+    "model": None,
     "folder": "/nowhere",
     "ssh": [],
     "packages": "kept",
@@ -50,6 +50,8 @@ CUDA = {
     "listed": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
     "used": [],
     "why": "",
+    "refused": "",
+    "blockwise": "",
 }
 
 
@@ -58,7 +60,7 @@ def levels(rows):
 
 
 def answer(said: dict, before: str = "") -> outside.Answer:
-    return outside.Answer(0, f"{before}\n{builder_host.MARK}{json.dumps(said)}\n")
+    return outside.Answer(0, f"{before}\n{trial.MARK}{json.dumps(said)}\n")
 
 
 # ------------------------------------------------------------------ the outside
@@ -164,7 +166,7 @@ def test_the_gpu(tmp_path, monkeypatch, program, level, value):
 
 
 def test_a_session_is_asked_what_it_uses(monkeypatch):
-    row = builder_host.check_session(Path(sys.executable), False, False, 60)
+    row = builder_host.check_session(PARAMS, False)
     assert row["level"] == "ok" and "uses CPUExecutionProvider" in row["value"], row
 
 
@@ -184,17 +186,17 @@ def test_a_session_is_asked_what_it_uses(monkeypatch):
     ],
 )
 def test_listed_is_not_usable(said, gpu, level, words):
-    row = builder_host.judge_session(answer(said, LOG), gpu, False)
+    row = trial.judge(answer(said, LOG), None, gpu, False)
     assert row["level"] == level and words in row["value"], row
     if said == CUDA:
         assert "Require cuDNN 9.* and CUDA 13.*" in row["value"]
-        assert builder_host.judge_session(answer(said, LOG), gpu, True)["level"] == "problem"
+        assert trial.judge(answer(said, LOG), None, gpu, True)["level"] == "problem"
 
 
 def test_an_onnxruntime_that_does_not_run(tmp_path, monkeypatch):
     crash = outside.Answer(1, "ImportError: DLL load failed while importing")
-    assert builder_host.judge_session(crash, False, False)["level"] == "problem"
-    absent = builder_host.check_session(tmp_path / "python", False, False, 1)
+    assert trial.judge(crash, None, False, False)["level"] == "problem"
+    absent = trial.check_session(tmp_path / "python", None, False, False, 1)
     assert absent["level"] == "advice" and "there is no" in absent["value"]
 
 

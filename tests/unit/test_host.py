@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import models
 import pytest
-from modelops import host
+from modelops import declared, host
 
 PARAMS = {
     "python": "3.11",
@@ -16,6 +17,9 @@ PARAMS = {
     "memory_factor": 1.0,
     "memory_base": 0,
     "environment": None,
+    "environment_later": False,
+    "outputs": {},
+    "session": False,
     "data_bytes": 0,
     "controller_time": 0,
     "clock_skew_s": 60,
@@ -95,12 +99,15 @@ def test_the_size_of_the_model(params, tmp_path):
 
 def test_an_environment_that_is_made_later(params, tmp_path):
     """What it lacks is advice; its own Python looks at packages and model."""
-    params["environment"] = str(tmp_path / "venv" / "bin" / "python3")
+    params |= {"environment": str(tmp_path / "venv" / "bin" / "python3"), "environment_later": True}
     rows = {row["check"]: row for row in host.check_host(params)}
     assert rows[f"environment of {params['environment']}"]["level"] == "advice"
     assert rows[f"FP32 model {params['model']}"]["level"] == "ok"
     assert not any(check.startswith("package") for check in rows)
-    params |= {"environment": sys.executable, "packages": ["numpy", "no-such-package"]}
+    other = tmp_path / "python3"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    params |= {"environment": str(other), "packages": ["numpy", "no-such-package"]}
     rows = {row["check"]: row for row in host.check_host(params)}
     assert rows["package numpy"]["level"] == "ok"
     assert rows["package no-such-package"]["level"] == "advice"
@@ -118,4 +125,77 @@ def test_an_environment_that_is_broken(params, tmp_path):
         for row in host.check_host(params | {"environment": str(broken)})
         if row["level"] != "ok"
     ]
-    assert row["level"] == "advice" and "no pyvenv.cfg" in row["value"]
+    assert row["level"] == "problem" and "no pyvenv.cfg" in row["value"]
+    later = params | {"environment": str(broken), "environment_later": True}
+    assert bad(later) == [f"environment of {broken}"]
+
+
+@pytest.mark.parametrize(("named", "there"), [("venv", ".venv"), (".venv", "venv")])
+def test_the_other_name_of_an_environment(params, tmp_path, named, there):
+    python = tmp_path / there / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    wrong = tmp_path / named / "bin" / "python"
+    (row,) = [r for r in host.check_host(params | {"environment": str(wrong)}) if r["remedy"]]
+    assert (row["id"], row["level"]) == ("environment", "problem")
+    assert row["remedy"].startswith(f"{python} is there")
+    python.unlink()
+    (row,) = [r for r in host.check_host(params | {"environment": str(wrong)}) if r["remedy"]]
+    assert str(python) not in row["remedy"]
+
+
+def test_an_environment_of_an_old_python(params, tmp_path):
+    old = tmp_path / "python3"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    old.chmod(0o755)
+    rows = host.check_host(params | {"environment": str(old), "python": "3.99"})
+    (row,) = [row for row in rows if row["id"] == "environment"]
+    assert "too old" in row["value"]
+
+
+def test_a_package_by_the_name_of_another_distribution(tmp_path, monkeypatch):
+    """onnxruntime-gpu brings the package onnxruntime."""
+    folder = tmp_path / "odd_gpu-1.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-gpu\nVersion: 1.2\n")
+    (folder / "top_level.txt").write_text("odd\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (row,) = host.check_packages(["odd"])
+    assert (row["level"], row["value"]) == ("ok", "1.2")
+
+
+def voice_outputs(params):
+    return declared.read(Path(params["model"])).outputs
+
+
+def test_the_outputs_that_are_expected(params):
+    ((name, shape),) = voice_outputs(params).items()
+    assert bad(params | {"outputs": {name: list(shape)}}) == []
+    for wrong in ([*shape, 1], [size + 1 for size in shape], shape[:-1], []):
+        assert bad(params | {"outputs": {name: wrong}}) == [f"output {name}"], wrong
+    assert bad(params | {"outputs": {"other": shape, name: shape}}) == ["output other"]
+    for odd in ("1x2", {"a": 1}, ["1"], None):
+        assert bad(params | {"outputs": {name: odd}}) == [f"output {name}"], odd
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "level", "words"),
+    [
+        ([1, "n", 8], [1, 5, 8], "ok", "[1, n, 8], names may be any number"),
+        ([1, None, 8], [1, 5, 8], "ok", "[1, ?, 8]"),
+        ([1, "n", 8], [1, 5, 9], "problem", "[1, n, 8]"),
+        ([1, "n", 8], [1, 5], "problem", "[1, n, 8]"),
+        (None, [1, 5], "ok", "leaves open"),
+        ([], [], "ok", "[]"),
+    ],
+)
+def test_dimensions_that_a_graph_leaves_open(shape, wanted, level, words):
+    model = declared.Declared(8, {}, {"y": shape})
+    (row,) = host.check_outputs(model, {"y": wanted})
+    assert row["level"] == level and words in row["value"], row
+
+
+def test_the_session_of_a_target(params):
+    rows = {row["check"]: row for row in host.check_host(params | {"session": True})}
+    row = rows["onnxruntime in a session"]
+    assert row["level"] == "ok" and "IR version 9 and opset ai.onnx 17" in row["threshold"]
