@@ -18,7 +18,7 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import lease, reach, report, wheelhouse, yaml_edit
+from modelops import lease, names, reach, report, wheelhouse, yaml_edit
 from modelops.errors import ModelOpsError
 
 Values = Mapping[str, Any]
@@ -79,6 +79,14 @@ def config_problem(slurped: Mapping[str, Any], file: str, block: str, values: Va
     except ModelOpsError as error:
         return str(error)
     return ""
+
+
+def model_names(model: str) -> dict[str, str]:
+    """Return how the files of a model are called (names.Names), when a path can be made of it."""
+    try:
+        return names.of(names.check(str(model)))._asdict()
+    except ModelOpsError as error:
+        raise AnsibleFilterError(str(error)) from None
 
 
 def run_identity(name: str) -> dict[str, Any]:
@@ -302,6 +310,7 @@ class FilterModule:
             "config_problem": config_problem,
             "failed_gates": failed_gates,
             "lock_is_abandoned": lock_is_abandoned,
+            "model_names": model_names,
             "release_report": release_report,
             "report_markdown": report_markdown,
             "report_text": report_text,

@@ -6,12 +6,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: artifact_manifest
-short_description: Write or verify manifest.json and SHA256SUMS of an artifact pair
+short_description: Write or verify the manifest and SHA256SUMS of a model's artifacts
 description:
   - With O(state=present), hashes the files that I(manifest) lists, and when they are what it says
-    writes C(manifest.json), and C(SHA256SUMS) for C(sha256sum -c) or certutil, beside them.
+    writes C(MODEL.manifest.json), and C(MODEL.SHA256SUMS) for C(sha256sum -c) or certutil, beside
+    them. What versions before left there for this model under plain names (C(manifest.json),
+    C(SHA256SUMS), C(golden.npz), C(verdict.json)) goes.
   - With O(state=verified), hashes the files again and fails with every mismatch at once. A
-    C(SHA256SUMS) beside them must say the same as the manifest.
+    C(MODEL.SHA256SUMS) or C(SHA256SUMS) beside them must say the same as the manifest.
   - Needs nothing but Python's standard library.
 version_added: "0.1.0"
 options:
@@ -27,14 +29,19 @@ options:
   manifest:
     description:
       - The manifest, as M(onnx_quantize) returns it. Required with O(state=present).
-      - With O(state=verified) it defaults to the C(manifest.json) in I(path).
+      - With O(state=verified) it defaults to the C(MODEL.manifest.json) in I(path), or to a
+        C(manifest.json) of this model.
     type: dict
+  name:
+    description: The name of the model, for O(state=verified) without a manifest; by default that of
+      the only one there.
+    type: str
 attributes:
   check_mode:
     description: In check mode files that are not there yet are not held against the manifest.
     support: full
   diff_mode:
-    description: Shows the text of C(manifest.json).
+    description: Shows the text of both files.
     support: full
 author:
   - The SARAi model operations team
@@ -48,7 +55,8 @@ EXAMPLES = r"""
 
 - name: Verify the pair on the target
   artifact_manifest:
-    path: /home/noel/SARAi_v2/models/onnx/.incoming/3f0a9c1d22b45e67
+    path: /home/noel/SARAi_v2/models/onnx/.incoming
+    name: agi_audio_core
     state: verified
 """
 
@@ -72,9 +80,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops import manifest as manifests
+from ansible.module_utils.modelops import names
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
-from ansible.module_utils.modelops.files import write_atomic
+from ansible.module_utils.modelops.files import remove, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +92,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
     "manifest": {"type": "dict"},
+    "name": {"type": "str"},
 }
 REQUIRED_IF = [("state", "present", ["manifest"])]
 
@@ -91,14 +101,14 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write or verify as the parameters say; the result is the module's."""
     folder = Path(params["path"])
     if params["manifest"] is None:
-        manifest = manifests.load(folder / manifests.MANIFEST)
+        manifest = manifests.load(manifests.find(folder, params["name"]))
     else:
         manifest = manifests.check(params["manifest"], where="option manifest")
     rows = manifests.verify(folder, manifests.files(manifest))
     future = check_mode and params["state"] == "present"
     problems = [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
     if params["state"] == "verified":
-        problems += manifests.sums_problems(folder / manifests.SUMS, manifests.files(manifest))
+        problems += manifests.sums_problems(folder, manifests.files(manifest))
     if problems and not future:
         raise ModelOpsError(
             "the pair is not what the manifest says: " + "; ".join(problems),
@@ -121,9 +131,10 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 def _write(
     folder: Path, manifest: dict[str, Any], check_mode: bool, result: dict[str, Any]
 ) -> None:
+    called = names.of(names.model_of(manifest["artifacts"]))
     wanted = {
-        manifests.SUMS: manifests.sums(manifests.files(manifest)).encode(),
-        manifests.MANIFEST: manifests.dump(manifest),
+        called.sums: manifests.sums(manifests.files(manifest)).encode(),
+        called.manifest: manifests.dump(manifest),
     }
     for name, content in wanted.items():
         path = folder / name
@@ -141,6 +152,10 @@ def _write(
         )
         if not check_mode:
             write_atomic(path, content)
+    for path in manifests.plain_files(folder, called.model):
+        result["changed"] = True
+        if not check_mode:
+            remove(path)
 
 
 def main() -> None:

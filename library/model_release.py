@@ -30,7 +30,7 @@ options:
       - V(recovered) undoes a move that was interrupted, and then tells what V(query) tells.
       - V(staged) verifies a transferred pair by SHA-256 and makes it a release.
       - V(active) makes a release the live one and lets the configuration name it. It leaves
-        C(.releases/revert.pyz) there, with which the target can go back by itself.
+        C(.releases/NAME/revert.pyz), with which the target can go back by itself.
       - V(committed) confirms that. V(reverted) goes back to what was before it.
       - V(rolled_back) goes back to FP32, to the last good release or to a named one.
       - V(pruned) removes releases that nobody needs.
@@ -142,6 +142,10 @@ whole:
   returned: for V(query) and V(recovered)
   type: list
   elements: str
+golden:
+  description: The file of each of these releases that has golden data.
+  returned: for V(query) and V(recovered)
+  type: dict
 problems:
   description: What is wrong on the target.
   returned: for V(query) and V(recovered)

@@ -168,7 +168,7 @@ EXAMPLES = r"""
     candidate: /srv/models/agi_audio_core_int8.onnx
     ranges:
       audio_codes: [0, 1023]
-    record: /srv/models/verdict.json
+    record: /srv/models/agi_audio_core.verdict.json
     key:
       reference: "{{ fp32_hashes }}"
       candidate: "{{ int8_hashes }}"

@@ -73,7 +73,7 @@ EXAMPLES = r"""
 - name: Keep what FP32 answers
   onnx_golden:
     model: /srv/models/agi_audio_core.onnx
-    dest: /srv/models/golden.npz
+    dest: /srv/models/agi_audio_core.golden.npz
     source: "{{ quantized.manifest.source }}"
     ranges:
       audio_codes: [0, 1023]

@@ -67,7 +67,7 @@ EXAMPLES = r"""
     url: http://127.0.0.1:8080/infer
     body: {seed: 1}
     field: values
-    record: /srv/models/.releases/answers.json
+    record: /srv/models/.releases/agi_audio_core/answers.json
     key: "{{ manifest.source }}"
 """
 

@@ -280,7 +280,7 @@ def _show_manifest(result: Result) -> None:
 COMMANDS = {
     "quantize": Command(
         "onnx_quantize",
-        "Quantize SRC to the INT8 pair DST + DST.data, with manifest.json and SHA256SUMS",
+        "Quantize SRC to the INT8 pair DST + DST.data, with its manifest and SHA256SUMS",
         {"src": "SRC", "dest": "DST"},
         _show_quantized,
         {"progress_s": 0, "limit_s": 0, "progress_file": None},
@@ -301,7 +301,7 @@ COMMANDS = {
     ),
     "manifest": Command(
         "artifact_manifest",
-        "Verify the pair in a folder against its manifest.json and SHA256SUMS",
+        "Verify the pair in a folder against its manifest and SHA256SUMS",
         {"path": "FOLDER"},
         _show_manifest,
         {"state": "verified", "manifest": None},

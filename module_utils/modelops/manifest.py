@@ -1,7 +1,7 @@
-"""manifest.json and SHA256SUMS of an artifact pair. Standard library only: it runs on targets too.
+"""The manifest and the SHA256SUMS of a model's artifacts. Standard library only, for targets too.
 
 A manifest is deterministic: equal input, recipe and versions give equal bytes. Measured figures
-never enter it; they live in verdict.json.
+never enter it; they live in the record of verdicts.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import names
 from .errors import ModelOpsError
 from .files import sha256_file
 
 SCHEMA = 1
+# In the folder of a release; beside other models the names are those of names.Names. Until models
+# could share a folder, these were the names there, too: a person may still bring them.
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 RELEASE_ID = re.compile(r"[0-9a-f]{16}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[^/\\:\0\n]+")
 
 FileEntry = dict[str, Any]  # {"name": str, "size": int (bytes), "sha256": str (64 hex digits)}
@@ -71,12 +75,12 @@ def build(
 
 
 def dump(manifest: Mapping[str, Any]) -> bytes:
-    """Return the bytes of manifest.json, equal for equal manifests."""
+    """Return the bytes of a manifest's file, equal for equal manifests."""
     return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read and check a manifest.json.
+    """Read and check the file of a manifest.
 
     Raises:
         ModelOpsError: it is missing, not JSON, of another schema, or its id does not follow from
@@ -95,6 +99,44 @@ def load(path: Path) -> dict[str, Any]:
             remedy="Remove it and run the quantize phase again.",
         ) from None
     return check(manifest, where=path)
+
+
+def find(folder: Path, model: str | None = None) -> Path:
+    """Return the file that holds a model's manifest; of the only model there when none is named.
+
+    Raises:
+        ModelOpsError: there is none, or it is not clear which one is meant.
+    """
+    if model:
+        own, plain = folder / names.of(model).manifest, folder / MANIFEST
+        if own.exists() or not plain.exists():
+            return own
+        if (found := names.model_of(load(plain)["artifacts"])) == model:
+            return plain
+        raise ModelOpsError(
+            f"there is no manifest of {model}; {MANIFEST} is that of {found}",
+            where=own,
+            remedy="Run the quantize phase again, or bring the files of this model.",
+        )
+    there = sorted(folder.glob(f"*.{MANIFEST}"))
+    if len(there) > 1:
+        raise ModelOpsError(
+            f"several models lie here: {', '.join(path.name for path in there)}",
+            where=folder,
+            remedy="Say by its name which one is meant.",
+        )
+    return there[0] if there else folder / MANIFEST
+
+
+def plain_files(folder: Path, model: str) -> list[Path]:
+    """Return what versions before left of a model under plain names: its manifest tells whose."""
+    try:
+        if names.model_of(load(folder / MANIFEST)["artifacts"]) != model:
+            return []
+    except ModelOpsError:
+        return []
+    plain = (folder / name for name in (SUMS, "golden.npz", "verdict.json", MANIFEST))
+    return [path for path in plain if path.is_file()]
 
 
 def check(manifest: Any, where: object = "manifest") -> dict[str, Any]:
@@ -125,8 +167,11 @@ def check(manifest: Any, where: object = "manifest") -> dict[str, Any]:
                 raise bad(f"an entry of {group} lacks name, size or sha256") from None
             if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or name in (".", ".."):
                 raise bad(f"{name!r} is not a plain file name")
-            if not isinstance(size, int) or size < 0 or not re.fullmatch("[0-9a-f]{64}", digest):
+            if not isinstance(size, int) or size < 0 or not _HASH.fullmatch(str(digest)):
                 raise bad(f"size or sha256 of {name!r} is malformed")
+    listed = [entry["name"] for entry in files(manifest)]
+    if len(set(listed)) != len(listed) or not names.model_of(manifest["artifacts"]):
+        raise bad("it does not list one graph (.onnx), and each file once")
     if manifest.get("release_id") != release_id(manifest["artifacts"]):
         raise bad("its release id does not follow from its hashes")
     return manifest
@@ -161,18 +206,27 @@ def verify(folder: Path, files: Iterable[Mapping[str, Any]]) -> list[dict[str, A
     return rows
 
 
-def sums_problems(path: Path, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return where a SHA256SUMS, if there is one, says something else than the manifest."""
+def sums_problems(folder: Path, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return where a SHA256SUMS, if there is one, says something else than the manifest.
+
+    One that is named after no model says something only when it lists a file of this one.
+    """
+    wanted = {entry["name"]: entry["sha256"] for entry in entries}
+    path = folder / names.of(names.model_of(entries)).sums
+    if not path.is_file():
+        path = folder / SUMS
     if not path.is_file():
         return []
     listed = {}
     for line in path.read_text(errors="replace").splitlines():
         digest, _, name = line.partition(" ")
         listed[name.lstrip(" *")] = digest.lower()
+    if path.name == SUMS and not set(listed) & set(wanted):
+        return []
     return [
-        f"{path}: lists {listed.get(entry['name'], 'nothing')} for {entry['name']}"
-        for entry in artifacts
-        if listed.get(entry["name"]) != entry["sha256"]
+        f"{path}: lists {listed.get(name, 'nothing')} for {name}"
+        for name, digest in wanted.items()
+        if listed.get(name) != digest
     ]
 
 

@@ -117,7 +117,9 @@ def _undo(store: Store, state: State, restore: bool) -> None:
         current = safe
     arriving = store.releases / pending["in"] if pending["in"] else None
     leaving = store.releases / pending["out"] if pending["out"] else None
-    for live in store.live:
+    # Its data file may still be that of what was leaving when it came to the graph alone.
+    names = pending.get("names") or [live.name for live in store.live]
+    for live in (live for live in store.live if live.name in names):
         if arriving and live.exists() and not (arriving / live.name).exists():
             rename_durable(live, arriving / live.name)
     for live in reversed(store.live):
@@ -130,11 +132,19 @@ def _undo(store: Store, state: State, restore: bool) -> None:
         config_file.replace(path, texts["before"], config_file.digest(current))
 
 
-def switch(change: Change, arriving: str | None, *, damaged: bool, move_out: bool = True) -> None:
+def switch(
+    change: Change,
+    arriving: str | None,
+    *,
+    damaged: bool,
+    move_out: bool = True,
+    listed: Mapping[str, Any] | None = None,
+) -> None:
     """Plan the moves: FP32 in the configuration, old pair out, new pair in, the new text.
 
     Args:
         arriving: the release whose pair moves to the live names; None for none.
+        listed: its manifest; that in the store by default.
         damaged: whether the pair at the live names is not what the state says.
         move_out: whether the pair at the live names leaves.
     """
@@ -157,13 +167,15 @@ def switch(change: Change, arriving: str | None, *, damaged: bool, move_out: boo
     for kind in ("before", "fp32", "after"):
         text = getattr(texts, kind)
         change.do(f"keep the text {kind}", partial(keep_text, store, kind, text))
-    change.save(pending={"in": arriving, "out": leaving, "config": str(texts.path)})
+    arrives = (listed or store.manifest(arriving))["artifacts"] if arriving else []
+    names = [entry["name"] for entry in arrives]
+    change.save(pending={"in": arriving, "out": leaving, "names": names, "config": str(texts.path)})
     write_config(change, texts.before, texts.fp32)
     for path in there:
         assert leaving is not None
         move(change, path, store.releases / leaving / path.name)
     if arriving:
-        for path in reversed(store.live):
+        for path in (path for path in reversed(store.live) if path.name in names):
             move(change, store.releases / arriving / path.name, path)
     write_config(change, texts.fp32, texts.after)
 

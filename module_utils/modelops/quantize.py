@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from . import manifest
+from . import manifest, names
 from .child import Setup
 from .errors import ModelOpsError
 from .files import (
@@ -232,7 +232,8 @@ class _Job:
             Whether there was one: its pair, if it is there, keeps the quality.
         """
         try:
-            known = manifest.load(self.dest.with_name(manifest.MANIFEST))
+            model = names.model_of([{"name": self.dest.name}])
+            known = manifest.load(manifest.find(self.dest.parent, model))
         except ModelOpsError:
             return False
         recipe = dict(known["recipe"])

@@ -37,8 +37,8 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
     """Return the state and what is wrong, without changing anything.
 
     Returns:
-        `state`; `whole`: the releases whose pair and golden data are right; `problems`;
-        `free_bytes` of the disk.
+        `state`; `whole`: the releases whose artifacts and golden data are right; `golden`: the file
+        of each that has golden data; `problems`; `free_bytes` of the disk.
     """
     problems: list[str] = []
     whole: list[str] = []
@@ -59,7 +59,10 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
             whole.append(release)
     whole = [release for release in whole if not store.golden_problems(release, verify)]
     free = shutil.disk_usage(store.root).free if store.root.is_dir() else 0
-    return {"state": state, "whole": whole, "problems": problems, "free_bytes": free}
+    golden = {release: str(path) for release in whole if (path := store.golden(release))}
+    return {
+        "state": state, "whole": whole, "golden": golden, "problems": problems, "free_bytes": free,
+    }  # fmt: skip
 
 
 def stage(
@@ -80,12 +83,12 @@ def stage(
     state = store.load()
     entries = manifest.check(listed)["artifacts"]
     folder = store.folder(release)
-    names = {entry["name"] for entry in entries}
-    if listed["release_id"] != release or names != {path.name for path in store.live}:
+    store.require_own(listed, f"release {release}")
+    if listed["release_id"] != release:
         raise ModelOpsError(
-            f"the manifest is that of release {listed['release_id']}, {', '.join(sorted(names))}",
+            f"the manifest is that of release {listed['release_id']}",
             where=f"release {release}",
-            remedy=f"Give the manifest of {release} and the model's name on this target.",
+            remedy=f"Give the manifest of {release}.",
         )
     change = Change(store, state)
     files = manifest.files(listed)
@@ -160,7 +163,8 @@ def activate(
             where=store.folder(release),
             remedy=TRANSFER_AGAIN,
         )
-    require_way_back(store, listed or store.manifest(release))
+    listed = listed or store.manifest(release)
+    require_way_back(store, listed)
     plan = config_file.Plan(config)
     change = Change(store, state)
     change.texts = Texts(plan.path, plan.before, plan.fp32, plan.int8)
@@ -175,7 +179,10 @@ def activate(
     void = {k: v for k, v in state["void"].items() if k != release}
     change.state = {**state, "void": void, "previous": dict(previous) or state["previous"]}
     _keep_backup(change, plan)
-    switch(change, None if stays else release, damaged=bool(live_wrong), move_out=not stays)
+    switch(
+        change, None if stays else release,
+        damaged=bool(live_wrong), move_out=not stays, listed=listed,
+    )  # fmt: skip
     record(change.state, "activated", release, by)
     change.save(
         active=release,

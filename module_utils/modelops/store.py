@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import manifest
+from . import manifest, names
 from .errors import ModelOpsError
 from .files import write_atomic
 
 SCHEMA = 1
 FP32 = "fp32"
+RELEASES = ".releases"
 HISTORY_LENGTH = 200
 # Room that a full disk cannot take: the way back writes a few small files.
 RESERVE_BYTES = 256 << 10
@@ -58,15 +60,19 @@ def fresh_state() -> State:
 
 
 class Store:
-    """The folder of the models on a target."""
+    """What a target keeps of one model, in the folder that all its models share.
+
+    Raises:
+        ModelOpsError: no path can be made of the model's name.
+    """
 
     def __init__(self, root: Path, name: str) -> None:
         self.root = root
-        self.name = name
-        self.fp32 = [root / f"{name}.onnx", root / f"{name}.onnx.data"]
-        # The graph comes first: wherever a pair moves, its graph leaves first and arrives last.
-        self.live = [root / f"{name}_int8.onnx", root / f"{name}_int8.onnx.data"]
-        self.releases = root / ".releases"
+        self.name = names.check(name)
+        called = names.of(name)
+        # The graph comes first: wherever artifacts move, it leaves first and arrives last.
+        self.live = [root / called.int8, root / called.int8_data]
+        self.releases = root / RELEASES / name
         self.incoming = root / ".incoming"
         self.state_file = self.releases / "state.json"
         self.texts = self.releases / "config"
@@ -130,11 +136,33 @@ class Store:
         write_atomic(self.state_file, (text + "\n").encode())
 
     def manifest(self, release: str) -> dict[str, Any]:
-        """Return the manifest of a release; raises ModelOpsError when it is not usable."""
-        return manifest.load(self.folder(release) / manifest.MANIFEST)
+        """Return the manifest of a release.
+
+        Raises:
+            ModelOpsError: it is not usable, or that of another model.
+        """
+        path = self.folder(release) / manifest.MANIFEST
+        listed = manifest.load(path)
+        self.require_own(listed, path)
+        return listed
+
+    def require_own(self, listed: Mapping[str, Any], where: object) -> None:
+        """Refuse a manifest whose artifacts are not one or two files of this model.
+
+        Raises:
+            ModelOpsError: with what it lists instead.
+        """
+        found = {entry["name"] for entry in listed["artifacts"]}
+        graph, data = (path.name for path in self.live)
+        if found not in ({graph}, {graph, data}):
+            raise ModelOpsError(
+                f"the manifest is that of {', '.join(sorted(found))}, not of {graph}",
+                where=where,
+                remedy=f"Give the manifest of a release of {self.name}.",
+            )
 
     def whole(self, folder: Path, entries: list[dict[str, Any]], verify: bool) -> list[str]:
-        """Return what is wrong with a pair in a folder, by size, with `verify` by SHA-256 too."""
+        """Return what is wrong with files in a folder, by size, with `verify` by SHA-256 too."""
         if verify:
             rows = manifest.verify(folder, entries)
             return [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
@@ -156,6 +184,11 @@ class Store:
         golden = listed.get("golden")
         return self.whole(self.folder(release), [golden], verify) if golden else []
 
+    def golden(self, release: str) -> Path | None:
+        """Return the file of a release's golden data, if its manifest lists some."""
+        listed = self.manifest(release).get("golden")
+        return self.folder(release) / listed["name"] if listed else None
+
     def live_problems(self, state: State, verify: bool) -> list[str]:
         """Return what is wrong with the live pair that the state names; empty when none is."""
         if state["live"] is None:
@@ -167,20 +200,30 @@ class Store:
         return self.whole(self.root, entries, verify)
 
     def fp32_problems(self, source: list[dict[str, Any]] | None, verify: bool) -> list[str]:
-        """Return what is wrong with the FP32 pair, the way back of every release.
+        """Return what is wrong with the FP32 model, the way back of every release.
 
         Args:
-            source: the manifest's entries of the FP32 files that the release was made from.
+            source: the manifest's entries of the FP32 files that the release was made from; without
+                it the files of any release's source must be there, whatever is in them.
         """
-        names = {path.name for path in self.fp32}
-        known = [entry for entry in source or [] if entry["name"] in names]
-        if {entry["name"] for entry in known} == names:
-            return self.whole(self.root, known, verify)
+        graph = names.of(self.name).fp32
+        if source and graph in {entry["name"] for entry in source}:
+            return self.whole(self.root, source, verify)
+        files = {graph, *(entry["name"] for entry in self._known_source(graph))}
         return [
             f"{path}: missing, empty or not a regular file"
-            for path in self.fp32
+            for path in map(self.root.joinpath, sorted(files))
             if path.is_symlink() or not path.is_file() or path.stat().st_size == 0
         ]
+
+    def _known_source(self, graph: str) -> list[dict[str, Any]]:
+        """Return the FP32 files of any release that was made from this graph's name."""
+        for release in self.staged():
+            with suppress(ModelOpsError):
+                source: list[dict[str, Any]] = self.manifest(release)["source"]
+                if graph in {entry["name"] for entry in source}:
+                    return source
+        return []
 
     def staged(self) -> list[str]:
         """Return the ids of the releases whose folder exists."""

@@ -76,7 +76,10 @@ class Site:
         return yaml.safe_load(self.config(number).read_text())["audio_omni"]["model_path"]
 
     def state(self, number: int = 1) -> dict[str, Any]:
-        return json.loads((self.models(number) / ".releases" / "state.json").read_text())
+        return json.loads((self.store(number) / "state.json").read_text())
+
+    def store(self, number: int = 1, model: str = "agi_audio_core") -> Path:
+        return self.models(number) / ".releases" / model
 
     def tree(self) -> dict[str, bytes]:
         return models.tree(self.folder)

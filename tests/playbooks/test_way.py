@@ -15,7 +15,7 @@ from modelops import lease
 
 INT8 = "models/onnx/agi_audio_core_int8.onnx"
 FP32 = "models/onnx/agi_audio_core.onnx"
-TOLD = ("SHA256SUMS", "golden.npz")
+TOLD = tuple(f"agi_audio_core.{told}" for told in ("SHA256SUMS", "golden.npz"))
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_adopt_what_a_person_copied(live, site):
     incoming.mkdir(exist_ok=True)
     for path in live.models().glob("*_int8*"):
         path.unlink()
-    assert "golden.npz" in (live.builder / "SHA256SUMS").read_text()
+    assert "golden.npz" in (live.builder / TOLD[0]).read_text()
     for path in (*live.builder.glob("*_int8*"), *map(live.builder.joinpath, TOLD)):
         shutil.copy(path, incoming)
     data = incoming / "agi_audio_core_int8.onnx.data"
@@ -229,7 +229,7 @@ def test_adopt_without_the_builder(live):
     incoming.mkdir(exist_ok=True)
     for path in live.models().glob("*_int8*"):
         path.rename(incoming / path.name)
-    for name in ("manifest.json", "golden.npz"):
+    for name in ("agi_audio_core.manifest.json", "agi_audio_core.golden.npz"):
         shutil.copy(live.builder / name, incoming)
     shutil.rmtree(live.builder)
     # FP32 is on the target, as the way back, and need not run there.

@@ -58,7 +58,7 @@ def test_the_way_by_hand(source, tmp_path):
     assert done.stderr == ""
     assert "written" in done.stdout and "nodes: 1 dynamic_int8" in done.stdout
     assert json.loads(foretold.stdout)["release_id"] in done.stdout
-    names = {"m_int8.onnx", "m_int8.onnx.data", "manifest.json", "SHA256SUMS"}
+    names = {"m_int8.onnx", "m_int8.onnx.data", "m.manifest.json", "m.SHA256SUMS"}
     assert {path.name for path in folder.iterdir()} == names
     assert "unchanged" in modelops("quantize", source, pair).stdout
     checked = modelops("manifest", folder)

@@ -63,7 +63,7 @@ def test_wrong_usage(target, arguments, capsys):
 
 
 def test_a_broken_state_is_told(target, capsys):
-    target.store.releases.mkdir(exist_ok=True)
+    target.store.releases.mkdir(parents=True)
     target.store.state_file.write_text("{")
     assert deadman.main(["revert", str(target.store.root), target.store.name]) == 3
     assert "state is not usable" in capsys.readouterr().err

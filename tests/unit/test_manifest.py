@@ -42,14 +42,14 @@ def test_sums_are_read_by_sha256sum(folder):
 
 def test_sums_must_agree_with_the_manifest(folder):
     artifacts = build(folder)["artifacts"]
-    path = folder / manifest.SUMS
-    assert manifest.sums_problems(path, artifacts) == []
+    path = folder / "m.SHA256SUMS"
+    assert manifest.sums_problems(folder, artifacts) == []
     path.write_text(
         manifest.sums(artifacts).replace("  ", " *").upper().replace("M.ONNX", "m.onnx")
     )
-    assert len(manifest.sums_problems(path, artifacts)) == 1  # ".DATA" is another name
+    assert len(manifest.sums_problems(folder, artifacts)) == 1  # ".DATA" is another name
     path.write_text("garbage\n")
-    assert len(manifest.sums_problems(path, artifacts)) == 2
+    assert len(manifest.sums_problems(folder, artifacts)) == 2
 
 
 def test_verify_tells_of_every_file(folder):

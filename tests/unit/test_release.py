@@ -6,7 +6,7 @@ import models
 import pytest
 from modelops import release
 from modelops.errors import ModelOpsError
-from target import CONFIG, Target
+from target import CONFIG, FP32_FILES, Target
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_the_owners_own_int8_pair_is_kept(target):
 def test_no_way_back_no_way_forward(target, damage):
     listed = target.arrive("A")
     target.stage(listed)
-    data = target.store.fp32[1]
+    data = target.root / "m.onnx.data"
     content = data.read_bytes()
     data.unlink()
     if damage == "changed":
@@ -281,8 +281,8 @@ def test_every_change_undoes_an_interrupted_move_first(target, monkeypatch):
 
 def test_no_revert_to_fp32_that_is_gone(target):
     _, b = interrupted_by_a_dead_run(target)
-    for path in target.store.fp32:
-        path.unlink()
+    for name in FP32_FILES:
+        (target.root / name).unlink()
     with pytest.raises(ModelOpsError, match="way back"):
         target.revert()
     assert "m_int8" in target.named()

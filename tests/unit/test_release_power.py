@@ -81,8 +81,8 @@ def test_power_loss(name, tmp_path):
 
 @pytest.mark.parametrize(
     "names",
-    ["*.before.part", "*.state.json.part", "*/.releases", "*.sarai.yaml.part", "t/config",
-     "*/.releases/????????????????"],
+    ["*.before.part", "*.state.json.part", "*/.releases/m", "*.sarai.yaml.part", "t/config",
+     "*/.releases/m/????????????????"],
 )  # fmt: skip
 def test_every_fsync_is_needed(names, tmp_path):
     """Without it, power loss does harm: the test above would see it taken out of the code."""

@@ -112,15 +112,15 @@ class Fleet:
         return "int8" if "int8" in json.loads(done.stdout)["model"] else "fp32"
 
     def state(self, host: str) -> dict[str, Any]:
-        return json.loads(self.bed.ssh(host, f"cat {MODELS}/.releases/state.json").stdout)
+        return json.loads(self.bed.ssh(host, f"cat {MODELS}/.releases/{MODEL}/state.json").stdout)
 
     def deliver(self, host: str) -> None:
         """Copy the builder's pair into the incoming folder, as a person would."""
         for name in (
             f"{MODEL}_int8.onnx",
             f"{MODEL}_int8.onnx.data",
-            "golden.npz",
-            "manifest.json",
+            f"{MODEL}.golden.npz",
+            f"{MODEL}.manifest.json",
         ):
             content = (self.builder / name).read_bytes()
             self.bed.put(host, content, f"{MODELS}/.incoming/{name}")

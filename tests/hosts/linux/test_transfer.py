@@ -210,7 +210,7 @@ def test_the_whole_way_from_the_builder(fleet):
     """To three hosts; damaged on one of them on the way, and nobody is let in afterwards."""
     for host in HOSTS:
         fleet.bed.ssh(host, "rm -rf SARAi_v2/models/onnx/.incoming")
-    release = json.loads((fleet.builder / "manifest.json").read_text())["release_id"]
+    release = json.loads((fleet.builder / "agi_audio_core.manifest.json").read_text())["release_id"]
     data = fleet.builder / "agi_audio_core_int8.onnx.data"
     folder = f"/var/lib/sarai-upload/incoming/{release}"
     size = data.stat().st_size

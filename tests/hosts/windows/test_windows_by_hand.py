@@ -51,9 +51,9 @@ def test_quantize_compare_verify_and_exit_codes(windows, folder):
     made, again, judged, whole, unknown = done.results
     assert made["rc"] == 0, made
     assert "written" in made["stdout"] and "1 dynamic_int8" in made["stdout"]
-    names = {"m_int8.onnx", "m_int8.onnx.data", "manifest.json", "SHA256SUMS"}
+    names = {"m_int8.onnx", "m_int8.onnx.data", "m.manifest.json", "m.SHA256SUMS"}
     assert {path.name for path in (folder / "int8").iterdir()} == names
-    sums = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder / "int8", check=False)
+    sums = subprocess.run(["sha256sum", "-c", "m.SHA256SUMS"], cwd=folder / "int8", check=False)
     assert sums.returncode == 0
     assert again["rc"] == 0 and not json.loads(again["stdout"])["changed"], again
     assert judged["rc"] == 3 and whole["rc"] == 0 and unknown["rc"] == 2, done.results
