@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import getpass
-import hashlib
 import multiprocessing
 import os
 import socket
@@ -18,67 +17,45 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import lease, names, reach, report, wheelhouse, yaml_edit
+from modelops import config_plan as planning
+from modelops import lease, names, reach, report, wheelhouse
 from modelops.errors import ModelOpsError
+from modelops.finding import Finding
 
 Values = Mapping[str, Any]
 
 
-def config_plan(
-    slurped: Mapping[str, Any],
-    file: str,
-    block: str,
-    fp32: Values,
-    int8: Values,
-    template: str,
-    previous: Values | None,
-) -> dict[str, Any]:
-    """Plan how a configuration file is made to name FP32 and INT8, without changing it.
+def config_plan(read: Values, wanted: Values, previous: Values | None, way: str) -> dict[str, Any]:
+    """Plan how a configuration file is made to name FP32 and INT8; see config_plan.plan.
 
     Args:
-        slurped: the result of ansible.builtin.slurp; without `content` the file does not exist.
-        file: its path, for messages.
-        block: the top-level key that holds our values.
-        fp32: the promised values that name FP32, for when the owner's are not known.
-        int8: the values that name INT8.
-        template: the text of a new file, which must hold the block.
+        read: `stat` and `slurped`, what the role sarai_config read of it.
+        wanted: what the inventory says about it, `__sarai_config`.
         previous: the owner's values from before INT8, as an earlier plan returned them.
-
-    Returns:
-        `config`, the option of model_release, and `previous`, the owner's values to keep.
+        way: `forward`, or `back`, which nothing may block.
     """
-    exists = "content" in slurped
-    content = base64.b64decode(slurped["content"]) if exists else template.encode()
     try:
-        current = yaml_edit.read(content, block, int8, where=file)
-        path = current["model_path"]
-        # What the file says before INT8 is the owner's; what it says under INT8 is ours.
-        if exists and (path is None or path["value"] != int8["model_path"]):
-            previous = current
-        back = yaml_edit.restoring(previous) if previous else fp32
-        return {
-            "previous": previous,
-            "config": {
-                "path": file,
-                "sha256": hashlib.sha256(content).hexdigest() if exists else "",
-                "content": None if exists else template,
-                "fp32": yaml_edit.plan(content, block, back, where=file),
-                "int8": yaml_edit.plan(content, block, int8, where=file),
-            },
-        }
+        return planning.plan(_content(read), wanted, dict(previous or {}), back=way == "back")
     except ModelOpsError as error:
         raise AnsibleFilterError(str(error)) from None
 
 
-def config_problem(slurped: Mapping[str, Any], file: str, block: str, values: Values) -> str:
-    """Return why the configuration could not be edited, or an empty text."""
-    if "content" not in slurped:
-        return ""
-    try:
-        yaml_edit.plan(base64.b64decode(slurped["content"]), block, values, where=file)
-    except ModelOpsError as error:
-        return str(error)
-    return ""
+def config_findings(read: Values, wanted: Values) -> list[Finding]:
+    """Return the rows of preflight on a configuration; see config_plan.findings."""
+    return planning.findings(_content(read), wanted)
+
+
+def config_text(wanted: Values, more: Values) -> str:
+    """Return the text of a configuration that names FP32, with more keys behind ours."""
+    made = planning.Wanted.of(planning.for_json(wanted))
+    return planning.new_text(made, made.fp32 | planning.for_json(more))
+
+
+def _content(read: Values) -> bytes | None:
+    """Return what was read: None without a file, no byte of one that could not be read."""
+    if not read["stat"]["stat"]["exists"]:
+        return None
+    return base64.b64decode(read["slurped"].get("content", ""))
 
 
 def model_names(model: str) -> dict[str, str]:
@@ -306,8 +283,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "config_findings": config_findings,
             "config_plan": config_plan,
-            "config_problem": config_problem,
+            "config_text": config_text,
             "failed_gates": failed_gates,
             "lock_is_abandoned": lock_is_abandoned,
             "model_names": model_names,

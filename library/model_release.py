@@ -58,7 +58,10 @@ options:
     description:
       - The planned change of the configuration, for V(active), V(reverted) and V(rolled_back).
         C(path); C(sha256) of the file as it was planned on, empty when it must not exist;
-        C(fp32) and C(int8), lists of edits (offset in bytes, old, new); C(content) of a new file.
+        C(fp32) and C(int8), lists of edits (offset in bytes, old, new), C(int8) V(null) where the
+        file must not name INT8; C(content) of a new file. C(unreadable) in place of the edits says
+        why none could be planned. V(reverted) and V(rolled_back) then take the text of the last
+        activation, and keep the file as it was under another name.
     type: dict
   previous:
     description: The owner's values from before INT8, kept in the state for the way back.
@@ -137,6 +140,15 @@ moved:
   returned: success, for steps that change something
   type: list
   elements: str
+notes:
+  description: What the owner should know of it, a sentence or two each.
+  returned: success, for steps that change something
+  type: list
+  elements: str
+written:
+  description: Whether the configuration, read again, has the text that was planned for it.
+  returned: for V(active), V(reverted) and V(rolled_back)
+  type: bool
 whole:
   description: The releases whose pair is right, live or staged.
   returned: for V(query) and V(recovered)

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import splice
 from .errors import ModelOpsError
-from .files import rename_durable
+from .files import fsync_dir, rename_durable
 
 
 def digest(content: bytes | None) -> str:
@@ -27,7 +27,7 @@ def read(path: Path) -> bytes | None:
     """Return a file's bytes, or None when it does not exist.
 
     Raises:
-        ModelOpsError: it is a link or no file.
+        ModelOpsError: it is a link or no file, or this user may not read it.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ModelOpsError(
@@ -35,7 +35,14 @@ def read(path: Path) -> bytes | None:
             where=path,
             remedy="Put the file itself there.",
         )
-    return path.read_bytes() if path.exists() else None
+    try:
+        return path.read_bytes() if path.exists() else None
+    except PermissionError:
+        raise ModelOpsError(
+            "this user may not read the configuration",
+            where=path,
+            remedy="Let it read and write the file.",
+        ) from None
 
 
 class Plan:
@@ -43,7 +50,8 @@ class Plan:
 
     Args:
         option: `path`, `sha256` of the file that the edits are for (empty when it must not
-            exist), `fp32` and `int8` (lists of edits), and `content`, the text of a new file.
+            exist), `fp32` and `int8` (lists of edits; `int8` None where it must not be named),
+            and `content`, the text of a new file.
 
     Raises:
         ModelOpsError: the file is not the one that the edits were planned for.
@@ -60,30 +68,33 @@ class Plan:
             )
         base = self.before if self.before is not None else str(option["content"]).encode()
         self.fp32 = splice.apply(base, option["fp32"], where=self.path)
-        self.int8 = splice.apply(base, option["int8"], where=self.path)
+        self._int8 = None
+        if option["int8"] is not None:
+            self._int8 = splice.apply(base, option["int8"], where=self.path)
+
+    @property
+    def int8(self) -> bytes:
+        """The text that names INT8; raises ModelOpsError where it must not."""
+        if self._int8 is None:
+            raise ModelOpsError(
+                "the configuration as it is now cannot be made to name INT8",
+                where=self.path,
+                remedy="playbooks/preflight.yml says why. Roll back to fp32, or correct the file.",
+            )
+        return self._int8
 
 
 def replace(path: Path, content: bytes, expected: str) -> None:
-    """Replace a configuration file, keeping its mode and owner.
+    """Replace a configuration file, keeping its mode, owner, ACLs and extended attributes.
 
     Args:
         expected: the SHA-256 that the file must still have; empty when it must not exist.
 
     Raises:
-        ModelOpsError: somebody changed the file meanwhile.
+        ModelOpsError: somebody changed the file meanwhile, or its rights cannot be kept.
     """
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    old = path.stat() if path.exists() else None
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fchmod(handle.fileno(), old.st_mode & 0o7777 if old else 0o644)
-        if old and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(handle.fileno(), old.st_uid, old.st_gid)
-        os.fsync(handle.fileno())
+    part = _written(path, content, like=path)
     if digest(read(path)) != expected:
         part.unlink()
         raise ModelOpsError(
@@ -92,6 +103,81 @@ def replace(path: Path, content: bytes, expected: str) -> None:
             remedy="Run again: the change is then planned on the file as it is now.",
         )
     rename_durable(part, path)
+
+
+def require_replaceable(path: Path) -> None:
+    """See that a file can be replaced and its rights kept, before anything depends on it.
+
+    Raises:
+        ModelOpsError: they cannot be kept.
+    """
+    if path.exists():
+        _written(path, b"", like=path).unlink()
+
+
+def keep_copy(path: Path, content: bytes, copy: Path) -> None:
+    """Write the text of a configuration beside it, for nobody who may not read the file itself."""
+    rename_durable(_written(copy, content, like=path), copy)
+
+
+def keep_aside(path: Path, aside: Path) -> None:
+    """Give the file as it is a second name, so that nothing of it is lost when it is replaced."""
+    os.link(path, aside)
+    fsync_dir(aside.parent)
+
+
+def _written(path: Path, content: bytes, like: Path) -> Path:
+    """Write a text under a temporary name, with the rights of a file where there is one."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    old = like.stat() if like.exists() else None
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            if old is None:
+                os.fchmod(handle.fileno(), 0o644)
+            else:
+                _take_rights(handle.fileno(), like, old)
+            os.fsync(handle.fileno())
+    except BaseException:
+        part.unlink()
+        raise
+    return part
+
+
+def _take_rights(descriptor: int, like: Path, old: os.stat_result) -> None:
+    """Give a new file, which is its owner's alone, the owner and rights of another.
+
+    The owner comes first and the mode last: at no time may anybody read it who may not read the
+    other. An ACL is the extended attribute `system.posix_acl_access`.
+    """
+    mine = os.fstat(descriptor)
+    try:
+        if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+    except PermissionError:
+        raise _not_kept(like, f"its owner {old.st_uid}:{old.st_gid}") from None
+    wanted = {name: os.getxattr(like, name) for name in os.listxattr(like)}
+    there = {name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
+    for name in sorted(wanted.keys() | there.keys()):
+        try:
+            if name not in wanted:  # such as an ACL that the folder gives to every new file
+                os.removexattr(descriptor, name)
+            elif wanted[name] != there.get(name):
+                os.setxattr(descriptor, name, wanted[name])
+        except OSError as error:
+            raise _not_kept(like, f"its attribute {name} ({error.strerror})") from None
+    os.fchmod(descriptor, old.st_mode & 0o7777)
+
+
+def _not_kept(path: Path, what: str) -> ModelOpsError:
+    return ModelOpsError(
+        f"{what} cannot be kept when the configuration is replaced",
+        where=path,
+        remedy="Run as the file's owner or as root, or take that off the file.",
+    )
 
 
 def carry_over(content: bytes, source: bytes, target: bytes) -> bytes | None:

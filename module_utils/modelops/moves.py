@@ -33,6 +33,7 @@ class Texts(NamedTuple):
     before: bytes | None
     fp32: bytes
     after: bytes
+    aside: str = ""  # why the text before is kept under another name; empty: it is not
 
 
 class Change:
@@ -42,6 +43,7 @@ class Change:
         self.store, self.state = store, state
         self.steps: list[Step] = []
         self.texts: Texts | None = None
+        self.notes: list[str] = []
 
     def do(self, text: str, act: Callable[[], object]) -> None:
         self.steps.append(Step(text, act))
@@ -67,7 +69,11 @@ class Change:
             "changed": bool(self.steps),
             "state": self.state,
             "moved": [step.text for step in self.steps],
+            "notes": self.notes,
         }
+        if self.texts:
+            there = self.texts.after if check_mode else config_file.read(self.texts.path)
+            result["written"] = there == self.texts.after
         if self.texts and self.texts.before != self.texts.after:
             result["diff"] = {
                 "before_header": str(self.texts.path),
@@ -189,11 +195,22 @@ def _leaving(store: Store, state: State, damaged: bool) -> str:
     return f"damaged-{state['live']}" if damaged else str(state["live"])
 
 
-def planned_texts(store: Store, config: Mapping[str, Any] | None, to: str) -> Texts:
-    """Return the texts that lead to naming `to`, with or without a controller's plan."""
-    if config is not None:
+def planned_texts(
+    store: Store, config: Mapping[str, Any] | None, to: str, *, moved: bool = False
+) -> Texts:
+    """Return the texts that lead to naming `to`, with or without a controller's plan.
+
+    Args:
+        config: see config_file.Plan; with `unreadable`, why there is no plan on the file.
+        moved: the configuration was written since the plan was made.
+    """
+    if config is not None and config.get("unreadable"):
+        return _stored_texts(store, config, to)
+    if config is not None and not moved:
         plan = config_file.Plan(config)
-        return Texts(plan.path, plan.before, plan.fp32, plan.fp32 if to == FP32 else plan.int8)
+        gone = _stored_for(store, plan.path, to) if plan.before is None else None
+        fp32 = gone or plan.fp32
+        return Texts(plan.path, plan.before, fp32, fp32 if to == FP32 else gone or plan.int8)
     path = Path(_required(_stored(store, "path"), store).decode())
     current = _required(config_file.read(path), store)
     if current == _stored(store, "after"):
@@ -201,6 +218,22 @@ def planned_texts(store: Store, config: Mapping[str, Any] | None, to: str) -> Te
     else:
         fp32 = _by_hand(store, current, path)
     return Texts(path, current, fp32, fp32 if to == FP32 else current)
+
+
+def _stored_texts(store: Store, config: Mapping[str, Any], to: str) -> Texts:
+    """Return the texts of the last activation, for a file that nobody can plan an edit of."""
+    path, why = Path(config["path"]), str(config["unreadable"])
+    fp32, wanted = _stored_for(store, path, FP32), _stored_for(store, path, to)
+    if fp32 is None or wanted is None:
+        raise ModelOpsError(why, where=store.texts, remedy="No earlier text is stored here.")
+    return Texts(path, config_file.read(path), fp32, wanted, why)
+
+
+def _stored_for(store: Store, path: Path, to: str) -> bytes | None:
+    """Return the text of the last activation that names `to`, when it was of this file."""
+    if _stored(store, "path") != str(path).encode():
+        return None
+    return _stored(store, "fp32" if to == FP32 else "after")
 
 
 def _by_hand(store: Store, current: bytes, path: Path) -> bytes:
@@ -236,6 +269,15 @@ def keep_text(store: Store, kind: str, text: bytes | None) -> None:
 def write_config(change: Change, current: bytes | None, wanted: bytes) -> None:
     texts = change.texts
     assert texts is not None
+    if texts.aside and current is not None and current == texts.before != wanted:
+        aside = texts.path.with_name(f"{texts.path.name}.aside-{stamp()}")
+        change.do(
+            f"keep {texts.path} as {aside}", lambda: config_file.keep_aside(texts.path, aside)
+        )
+        change.notes.append(
+            f"{texts.path} got the text of the last activation back, since no edit could be made in"
+            f" it ({texts.aside}). What was there is {aside}."
+        )
     if current != wanted:
         change.do(
             f"write {texts.path}",
@@ -261,4 +303,8 @@ def joined(first: dict[str, Any] | None, second: dict[str, Any]) -> dict[str, An
     """Join what recovery did with what the operation did."""
     if first is None:
         return second
-    return {**second, "changed": True, "moved": [*first["moved"], *second["moved"]]}
+    return {
+        **second,
+        "changed": True,
+        **{name: [*first[name], *second[name]] for name in ("moved", "notes")},
+    }

@@ -178,6 +178,8 @@ def activate(
         before = {"active": FP32, "live": None}
     void = {k: v for k, v in state["void"].items() if k != release}
     change.state = {**state, "void": void, "previous": dict(previous) or state["previous"]}
+    if not check_mode:
+        config_file.require_replaceable(plan.path)
     _keep_backup(change, plan)
     switch(
         change, None if stays else release,
@@ -250,7 +252,7 @@ def revert(
     if void:
         change.state = {**state, "void": {**state["void"], release: reason}}
     try:
-        change.texts = planned_texts(store, None if recovered else config, to)
+        change.texts = planned_texts(store, config, to, moved=bool(recovered))
         require_way_back(store, None)
     except ModelOpsError as error:
         record(change.state, "revert failed", release, by, f"{reason}: {error}")
@@ -296,9 +298,12 @@ def roll_back(
     left = state["active"]
     if only_from and left != only_from:
         return joined(recovered, change.perform(check_mode))
+    if left == FP32 and config.get("unreadable") and not recovered:
+        # It may be that the owner is at work in it: what INT8 left no trace in stays his.
+        raise ModelOpsError(str(config["unreadable"]), where=store.root)
     if void and left != FP32:
         change.state = {**state, "void": {**state["void"], left: reason}}
-    change.texts = planned_texts(store, None if recovered else config, to)
+    change.texts = planned_texts(store, config, to, moved=bool(recovered))
     if to == FP32:
         require_way_back(store, None)
         if state["active"] == FP32 and change.texts.before == change.texts.after:
@@ -367,8 +372,7 @@ def _keep_backup(change: Change, plan: config_file.Plan) -> None:
     change.do("keep the configuration's path", lambda: keep_text(store, "path", path))
     if before is not None and before != plan.int8:
         backup = plan.path.with_name(f"{plan.path.name}.before-int8")
-        mode = plan.path.stat().st_mode & 0o777
-        change.do(f"write {backup}", lambda: write_atomic(backup, before, mode))
+        change.do(f"write {backup}", lambda: config_file.keep_copy(plan.path, before, backup))
 
 
 def _clear_incoming(store: Store, incoming: Path) -> None:

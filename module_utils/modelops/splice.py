@@ -10,11 +10,47 @@ overlap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import ModelOpsError
 
+BREAKS = "\r\n\x85\u2028\u2029"  # what may end a line, in YAML 1.1 and elsewhere
 Edit = dict[str, Any]  # {"offset": int (bytes), "old": str, "new": str}
+
+
+class Change(NamedTuple):
+    """`text[start:end]` becomes `new`. Positions count characters."""
+
+    start: int
+    end: int
+    new: str
+
+
+def edits(text: str, changes: Iterable[Change]) -> list[Edit]:
+    """Turn changes of characters, in the order of the text, into edits of its UTF-8 bytes.
+
+    An insertion also names the text before it in its line: `old` then tells a file that has
+    changed meanwhile also where nothing is replaced.
+    """
+    made: list[Edit] = []
+    done = 0
+    for change in changes:
+        old = text[change.start : change.end]
+        if old == change.new:
+            continue
+        start = change.start
+        if not old:
+            start = max(done, *(text.rfind(c, 0, start) + 1 for c in BREAKS))
+        context = text[start : change.start]
+        made.append(
+            {
+                "offset": len(text[:start].encode()),
+                "old": context + old,
+                "new": context + change.new,
+            }
+        )
+        done = change.end
+    return made
 
 
 def apply(content: bytes, edits: Iterable[Mapping[str, Any]], where: object = "") -> bytes:

@@ -62,7 +62,7 @@ def why(*arguments):
         use(*arguments)
         return ""
     except Exception as error:
-        return str(error).rpartition("&) ")[2].strip()[-{TAIL}:]  # before it stands where, in C++
+        return f"{{error}}".strip()[-{TAIL}:]  # the end says why, the beginning where
 try:
     import onnxruntime
 except ModuleNotFoundError as error:

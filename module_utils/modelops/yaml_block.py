@@ -1,210 +1,87 @@
-"""Where the parts of a hand-written YAML file stand: our block, its keys, their tokens.
+"""Our block in a YAML file: its keys, their values, and where their tokens stand.
 
-Positions count characters of the decoded text. Runs on the controller, with PyYAML.
+Runs on the controller, with PyYAML.
 """
 
 from __future__ import annotations
 
-import bisect
-import re
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
+from . import yaml_find
 from .errors import ModelOpsError
-
-BREAKS = "\r\n\x85\u2028\u2029"  # what YAML 1.1 takes for the end of a line
-BREAK = re.compile(f"\r\n|[{BREAKS}]")
-LAST_BREAK = re.compile(f"(?:{BREAK.pattern})\\Z")
-BLOCK_HEADER = re.compile(r"[|>][-+0-9]*")
-STRING = "tag:yaml.org,2002:str"
-NULL = "tag:yaml.org,2002:null"
-
-Pair = tuple[yaml.Node, yaml.Node]
-
-
-class Alias(yaml.Node):
-    """An alias as a leaf of its own. PyYAML would put the anchored node, and its place, here."""
-
-    def __init__(self, target: yaml.Node, start: Any, end: Any) -> None:
-        super().__init__("alias", None, start, end)
-        self.target = target
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes, but keeps aliases as leaves and remembers who is called what."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.names: dict[int, str] = {}  # id of an anchored node or an alias -> anchor
-        self.shared: set[int] = set()  # ids of the nodes that an alias stands for
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: Any = cast(Any, self).peek_event()  # the stubs leave it untyped
-        node = super().compose_node(parent, index)
-        assert node is not None
-        if isinstance(event, yaml.AliasEvent):
-            self.shared.add(id(node))
-            node = Alias(node, event.start_mark, event.end_mark)
-        if event.anchor is not None:
-            self.names[id(node)] = event.anchor
-        return node
-
-
-class Document:
-    """One parsed file: its text, its nodes, and where its tokens end."""
-
-    def __init__(self, content: bytes, where: object) -> None:
-        self.where = where
-        try:
-            self.text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise self.error(
-                f"not UTF-8: byte 0x{content[error.start]:02x} in line {line}",
-                "Save the file as UTF-8 and run again.",
-            ) from None
-        try:
-            loader = _Loader(self.text)
-            root = loader.get_node() if loader.check_node() else None
-            several = loader.check_node()
-            tokens = list(yaml.scan(self.text, Loader=yaml.SafeLoader))
-        except yaml.reader.ReaderError as error:
-            place, code = self.place(error.position), ord(self.text[error.position])
-            raise self.error(
-                f"malformed YAML in {place}: character U+{code:04X} is not allowed",
-                "Remove that character and run again.",
-            ) from None
-        except yaml.MarkedYAMLError as error:
-            raise self.malformed(error) from None
-        except RecursionError:
-            raise self.error(
-                "nested too deeply to be read", "Flatten the file and run again."
-            ) from None
-        except (ValueError, OverflowError) as error:  # an escape beyond Unicode, "\\U00110000"
-            raise self.error(
-                f"malformed YAML: {error}", "Correct the escapes in quotes and run again."
-            ) from None
-        if several:
-            raise self.error(
-                "several YAML documents in one file, separated by ---",
-                "Keep one document in this file and run again.",
-            )
-        if root is None:
-            raise self.error("the file is empty", "Put the service's configuration back.")
-        self.root = root
-        self.names, self.shared = loader.names, loader.shared
-        # Marks of block collections and empty values lie behind comments and blank lines; the
-        # last token that has characters before a mark is where the written thing really ends.
-        self.tokens = [t for t in tokens if t.end_mark.index > t.start_mark.index]
-        self.starts = [t for t in tokens if isinstance(t, yaml.BlockMappingStartToken)]
-        self.ends = [t.end_mark.index for t in self.tokens]
-
-    def error(self, what: str, remedy: str) -> ModelOpsError:
-        return ModelOpsError(what, where=self.where, remedy=remedy)
-
-    def malformed(self, error: yaml.MarkedYAMLError) -> ModelOpsError:
-        mark = error.problem_mark or error.context_mark
-        place = self.place(mark.index) if mark else "an unknown place"
-        problem = error.problem or "not readable"
-        if error.context:
-            problem = f"{problem} ({error.context})"
-        remedy = "Correct that line and run again."
-        if mark and self.text[mark.index : mark.index + 1] == "\t":
-            remedy = "YAML allows no tab there: replace it by spaces and run again."
-        return self.error(f"malformed YAML in {place}: {problem}", remedy)
-
-    def place(self, position: int) -> str:
-        start = self.line_start(position)
-        line = len(BREAK.findall(self.text, 0, start)) + 1
-        return f"line {line}, column {position - start + 1}"
-
-    def line_start(self, position: int) -> int:
-        return max(self.text.rfind(c, 0, position) for c in BREAKS) + 1
-
-    def line_end(self, position: int) -> int:
-        match = BREAK.search(self.text, position)
-        return match.start() if match else len(self.text)
-
-    def line_break(self, position: int) -> str:
-        """Return the line ending at or after a position, or the file's first one."""
-        match = BREAK.search(self.text, position) or BREAK.search(self.text)
-        return match.group() if match else "\n"
-
-    def blank(self, start: int, end: int) -> bool:
-        return not self.text[start:end].strip()
-
-    def last_token(self, position: int) -> int:
-        """Return the index in `tokens` of the last one that ends at or before a position."""
-        return bisect.bisect_right(self.ends, position) - 1
-
-    def token_end(self, index: int) -> int:
-        """Return where a token's text ends, without the blank lines below a block scalar."""
-        token, end = self.tokens[index], self.ends[index]
-        text = self.text[token.start_mark.index : end]
-        if isinstance(token, yaml.ScalarToken) and token.style in ("|", ">"):
-            header = BLOCK_HEADER.match(text)
-            if header and "+" in header.group():  # here blank lines are part of the value
-                text = LAST_BREAK.sub("", text)
-            else:
-                text = text.rstrip(BREAKS)
-        return int(token.start_mark.index) + len(text)
-
-    def end(self, node: yaml.Node) -> int:
-        return self.token_end(self.last_token(node.end_mark.index))
+from .yaml_document import BLOCK_HEADER, NULL, Alias, Document, Pair, key_text, kind, target
 
 
 class Block:
     """Our mapping in a document, and those of its pairs that are ours."""
 
-    def __init__(self, doc: Document, name: str, keys: Iterable[str]) -> None:
-        self.doc, self.name, keys = doc, name, list(keys)
+    def __init__(self, doc: Document, path: Sequence[str], keys: Iterable[str]) -> None:
+        self.doc, self.name, keys = doc, yaml_find.spelled(tuple(path)), list(keys)
         if not isinstance(doc.root, yaml.MappingNode):
             raise doc.error(
                 "the file is not a mapping of keys to values",
-                f"It needs a top-level key {name} with {' and '.join(keys)} below it.",
+                f"It needs a block {self.name} with {' and '.join(keys)} in it.",
             )
-        tops = [pair for pair in doc.root.value if _key_text(pair[0]) == name]
-        self._refuse_doubled(name, tops)
-        example = "".join(f"\n  {key}: ..." for key in keys)
-        if not tops:
-            others = ", ".join(_key_name(key) for key, _ in doc.root.value)
-            raise doc.error(
-                f"there is no top-level key {name}; the keys found are: {others or 'none'}",
-                f"Add this to the file and run again:\n{name}:{example}",
-            )
-        node = tops[0][1]
-        place = doc.place(node.start_mark.index)
-        if isinstance(node, Alias):
-            raise doc.error(
-                f"{name} is the alias *{doc.names[id(node)]} ({place}), so that a change would"
-                " change the mapping it stands for",
-                f"Give {name} a mapping of its own, with `<<: *{doc.names[id(node)]}` in it.",
-            )
-        empty = isinstance(node, yaml.ScalarNode) and node.tag == NULL
-        if empty or (isinstance(node, yaml.MappingNode) and not node.value):
-            raise doc.error(
-                f"{name} is empty ({place})", f"Write its values below it:\n{name}:{example}"
-            )
-        if not isinstance(node, yaml.MappingNode):
-            kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-            raise doc.error(
-                f"{name} is {kind}, not a mapping ({place})", f"Write it as:\n{name}:{example}"
-            )
-        self.node: yaml.MappingNode = node
+        self.above: list[yaml.Node] = []  # the mappings and lists that the way leads through
+        node: yaml.Node = doc.root
+        for depth, part in enumerate(path):
+            self.above.append(node)
+            node = self._step(node, path[: depth + 1], part, keys)
+        self.node = self._mapping(node, keys)
         self.pairs: dict[str, Pair] = {}
         for key in keys:
-            own = [pair for pair in node.value if _key_text(pair[0]) == key]
-            self._refuse_doubled(f"{name}.{key}", own)
+            own = [pair for pair in self.node.value if key_text(pair[0]) == key]
+            self._refuse_doubled(f"{self.name}.{key}", [name.start_mark.index for name, _ in own])
             if own:
                 self.pairs[key] = own[0]
 
-    def _refuse_doubled(self, what: str, pairs: Sequence[Pair]) -> None:
-        if len(pairs) > 1:
-            places = "; ".join(self.doc.place(key.start_mark.index) for key, _ in pairs)
+    def _step(
+        self, node: yaml.Node, path: Sequence[str], part: str, keys: Sequence[str]
+    ) -> yaml.Node:
+        """Go from a mapping or list to what a part of the path names in it."""
+        doc, way = self.doc, yaml_find.spelled(tuple(path))
+        if isinstance(node, Alias):
+            raise self._alias(node, yaml_find.spelled(tuple(path[:-1])))
+        found = yaml_find.below(node, part)
+        if not found:
+            here = ", ".join(name for name, *_ in yaml_find.children(node)) or "none"
+            raise doc.error(
+                *yaml_find.not_found(doc, f"there is no {way}; the keys there are: {here}", keys)
+            )
+        self._refuse_doubled(way, [start for _, start in found])
+        return found[0][0]
+
+    def _alias(self, node: Alias, way: str) -> ModelOpsError:
+        name = self.doc.names[id(node)]
+        return self.doc.error(
+            f"{way} is the alias *{name} ({self.doc.place(node.start_mark.index)}), so that a"
+            " change would change the mapping it stands for",
+            f"Give {way} a mapping of its own, with `<<: *{name}` in it.",
+        )
+
+    def _mapping(self, node: yaml.Node, keys: Sequence[str]) -> yaml.MappingNode:
+        doc, name = self.doc, self.name
+        if isinstance(node, Alias):
+            raise self._alias(node, name)
+        example = f"{name.split('.')[-1]}:" + "".join(f"\n  {key}: ..." for key in keys)
+        place = doc.place(node.start_mark.index)
+        empty = isinstance(node, yaml.ScalarNode) and node.tag == NULL
+        if empty or (isinstance(node, yaml.MappingNode) and not node.value):
+            raise doc.error(f"{name} is empty ({place})", f"Write its values below it:\n{example}")
+        if not isinstance(node, yaml.MappingNode):
+            raise doc.error(
+                *yaml_find.not_found(doc, f"{name} is {kind(node)}, not a mapping ({place})", keys)
+            )
+        return node
+
+    def _refuse_doubled(self, what: str, starts: Sequence[int]) -> None:
+        if len(starts) > 1:
+            places = "; ".join(map(self.doc.place, starts))
             raise self.doc.error(
-                f"the key {what} stands there {len(pairs)} times ({places})",
+                f"the key {what} stands there {len(starts)} times ({places})",
                 "Keep one of them and run again.",
             )
 
@@ -251,12 +128,15 @@ class Block:
 
     def value(self, key: str) -> Any:
         """Return the value as a safe loader gives it."""
-        node = self.pairs[key][1]
-        node = node.target if isinstance(node, Alias) else node
-        name = f"{self.name}.{key} ({self.doc.place(self.pairs[key][1].start_mark.index)})"
+        return self._scalar(key, self.pairs[key][1])
+
+    def _scalar(self, key: str, value: yaml.Node) -> Any:
+        node = target(value)
+        name = f"{self.name}.{key} ({self.doc.place(value.start_mark.index)})"
         if not isinstance(node, yaml.ScalarNode):
-            kind = "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
-            raise self.doc.error(f"{name} is {kind}, not a single value", "Write a single value.")
+            raise self.doc.error(
+                f"{name} is {kind(node)}, not a single value", "Write a single value."
+            )
         try:
             return yaml.constructor.SafeConstructor().construct_document(node)
         except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError):
@@ -266,6 +146,16 @@ class Block:
                 " loader cannot read",
                 "Write it as a plain or quoted value without a tag.",
             ) from None
+
+    def says(self, key: str) -> tuple[Any, int] | None:
+        """Return the value that a loader finds for a key, and its line; None where it finds none.
+
+        Unlike `value` this knows what the block inherits through `<<`.
+        """
+        for name, value in (*self.node.value, *yaml_find.inherited(self.node)):
+            if key_text(name) == key:
+                return self._scalar(key, value), self.doc.line(name.start_mark.index)
+        return None
 
     def describe(self, key: str) -> dict[str, Any]:
         value = self.value(key)
@@ -290,13 +180,3 @@ class Block:
             rows.append((type(node), node.tag, self.doc.names.get(id(node)), content))
             waiting += reversed(children)
         return rows
-
-
-def _key_text(node: yaml.Node) -> str | None:
-    node = node.target if isinstance(node, Alias) else node
-    return node.value if isinstance(node, yaml.ScalarNode) and node.tag == STRING else None
-
-
-def _key_name(node: yaml.Node) -> str:
-    node = node.target if isinstance(node, Alias) else node
-    return str(node.value) if isinstance(node, yaml.ScalarNode) else "(a complex key)"

@@ -7,37 +7,24 @@ exactly our keys changed. Runs on the controller; `splice` applies the edits on 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from . import splice
+from .config_values import ABSENT, Found, Value, plain, same
 from .errors import ModelOpsError
-from .yaml_block import BLOCK_HEADER, BREAK, BREAKS, LAST_BREAK, Block, Document, Pair
-
-# A scalar, or `raw("token")` (put back verbatim), or ABSENT (the key's line is removed). They are
-# plain JSON values, so that they travel through Ansible variables as they are.
-Value = str | int | float | bool | Mapping[str, Any]
-ABSENT: Mapping[str, Any] = {"absent": True}
-
-
-def raw(text: str) -> dict[str, Any]:
-    """Return the value that stands for a token exactly as written, such as `'a.onnx'`."""
-    return {"raw": text}
-
-
-def restoring(before: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Value]:
-    """Return the values for `plan` that bring back what `read` returned."""
-    return {key: raw(found["raw"]) if found else ABSENT for key, found in before.items()}
+from .splice import Change
+from .yaml_block import Block
+from .yaml_document import BLOCK_HEADER, BREAK, LAST_BREAK, Document, Pair
+from .yaml_find import spelled
 
 
 def read(
-    content: bytes, block: str, keys: Iterable[str], where: object = ""
-) -> dict[str, dict[str, Any] | None]:
-    """Return the current values of `keys` in the top-level mapping `block`.
+    content: bytes, block: Sequence[str], keys: Iterable[str], where: object = ""
+) -> dict[str, Found | None]:
+    """Return the current values of `keys` in the mapping that the path `block` leads to.
 
     Returns:
         For each key `value` (str, int, float, bool or None; a date or binary value as its text)
@@ -53,9 +40,9 @@ def read(
 
 
 def plan(
-    content: bytes, block: str, values: Mapping[str, Value], where: object = ""
+    content: bytes, block: Sequence[str], values: Mapping[str, Value], where: object = ""
 ) -> list[splice.Edit]:
-    """Return the edits that give keys of the top-level mapping `block` these values.
+    """Return the edits that give keys of the mapping that the path `block` leads to these values.
 
     A replaced string keeps its quotes where the new text allows them; trailing comments, spaces
     and line endings stay. A missing key becomes a line of its own behind the key before it in
@@ -63,6 +50,7 @@ def plan(
 
     Args:
         content: the file.
+        block: keys, one below the other; a number is a place in a list.
         values: scalars, `raw(...)` or ABSENT; in the order in which missing keys are wanted.
         where: the file's name for messages.
 
@@ -74,55 +62,17 @@ def plan(
             doubled, an alias or no mapping, a value of ours is doubled, a list or a mapping, the
             change would reach others through an anchor, or the result cannot be proven right.
     """
-    wanted = _plain_values(values, where)
+    wanted = plain(values, where)
     found = Block(Document(content, where), block, wanted)
     changes = _changes(found, wanted)
     if not changes:
         return []
-    found.refuse_shared(found.doc.root, "the whole file")
-    found.refuse_shared(found.node, block)
-    edits = _edits(found.doc.text, changes)
-    _prove(found, content, edits, wanted)
+    for depth, node in enumerate(found.above):
+        found.refuse_shared(node, spelled(tuple(block[:depth])) if depth else "the whole file")
+    found.refuse_shared(found.node, found.name)
+    edits = splice.edits(found.doc.text, changes)
+    _prove(found, content, edits, block, wanted)
     return edits
-
-
-@dataclass(frozen=True)
-class _Change:
-    """`text[start:end]` becomes `new`. Positions count characters."""
-
-    start: int
-    end: int
-    new: str
-
-
-def _plain_values(values: Mapping[str, Value], where: object) -> dict[str, Any]:
-    """Check the values and strip what is not JSON: Ansible hands out tagged `str` and `int`."""
-    try:
-        text = json.dumps(dict(values), ensure_ascii=False)
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise ModelOpsError(
-            f"not values that YAML text can hold: {error}",
-            where=where,
-            remedy="Nothing was written.",
-        ) from None
-    plain: dict[str, Any] = json.loads(text)
-    for key, value in plain.items():
-        is_raw = (
-            isinstance(value, dict) and list(value) == ["raw"] and isinstance(value["raw"], str)
-        )
-        if not (isinstance(value, str | int | float) or is_raw or value == ABSENT):
-            raise ModelOpsError(
-                f"{value!r} is no value for {key}",
-                where=where,
-                remedy='Give text, a number, true or false, {"raw": "token"} or {"absent": true}.',
-            )
-    return plain
-
-
-def _same(one: Any, other: Any) -> bool:
-    # 1, 1.0 and True are equal to Python; .nan is not even equal to itself
-    return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _render(value: Any, style: str | None, flow: bool) -> str:
@@ -141,9 +91,9 @@ def _dump(value: Any, style: str | None, flow: bool) -> str:
     return text[1:-2] if flow else text[2:-1]  # out of "[value]\n" or "- value\n"
 
 
-def _changes(found: Block, wanted: Mapping[str, Any]) -> list[_Change]:
+def _changes(found: Block, wanted: Mapping[str, Any]) -> list[Change]:
     """Return what has to change, in the order of the text."""
-    changes: list[_Change] = []
+    changes: list[Change] = []
     changes += _remove(found, [key for key in found.pairs if wanted[key] == ABSENT])
     for key in found.pairs:
         if wanted[key] != ABSENT and not _is_there(found, key, wanted[key]):
@@ -159,7 +109,7 @@ def _is_there(found: Block, key: str, wanted: Any) -> bool:
     current = found.value(key)  # also refuses a list or a mapping
     if isinstance(wanted, dict):
         return found.token(key) == str(wanted["raw"])
-    return _same(current, wanted)
+    return same(current, wanted)
 
 
 def _token(found: Block, wanted: Any, style: str | None) -> str:
@@ -168,7 +118,7 @@ def _token(found: Block, wanted: Any, style: str | None) -> str:
     return _render(wanted, style, bool(found.node.flow_style))
 
 
-def _replace(found: Block, key: str, token: str) -> list[_Change]:
+def _replace(found: Block, key: str, token: str) -> list[Change]:
     """Put a token in a value's place. The lines of a block scalar stand below the comment."""
     doc, (start, end) = found.doc, found.span(key)
     line_end = body_end = doc.line_end(end)
@@ -183,7 +133,7 @@ def _replace(found: Block, key: str, token: str) -> list[_Change]:
         first = f"{':' if colon else ''} {first}"
     elif not first:  # back to an empty value: the space before it goes too
         start -= len(doc.text[:start]) - len(doc.text[:start].rstrip(" "))
-    return [_Change(start, inline_end, first), _Change(line_end, body_end, body)]
+    return [Change(start, inline_end, first), Change(line_end, body_end, body)]
 
 
 def _insertions(found: Block, wanted: Mapping[str, Any]) -> dict[int, list[str]]:
@@ -209,7 +159,7 @@ def _insertions(found: Block, wanted: Mapping[str, Any]) -> dict[int, list[str]]
     return insertions
 
 
-def _insert(found: Block, behind: Pair, values: Mapping[str, Any]) -> list[_Change]:
+def _insert(found: Block, behind: Pair, values: Mapping[str, Any]) -> list[Change]:
     """Put keys behind a pair, quoted as the pair's own key is."""
     doc, flow = found.doc, bool(found.node.flow_style)
     style = behind[0].style if isinstance(behind[0], yaml.ScalarNode) else None
@@ -224,24 +174,24 @@ def _insert(found: Block, behind: Pair, values: Mapping[str, Any]) -> list[_Chan
         column = found.column()
         indent, place = " " * column, doc.line_end(end)
         lines = "".join(f"{doc.line_break(place)}{indent}{entry}" for entry in entries)
-        return [_Change(place, place, lines)]
+        return [Change(place, place, lines)]
     indent = doc.text[line_start : behind[0].start_mark.index]
     following = doc.last_token(behind[1].end_mark.index) + 1
     comma = isinstance(doc.tokens[following], yaml.FlowEntryToken)
     place = doc.line_end(doc.ends[following] if comma else end)
     if indent.strip() or doc.tokens[following + comma].start_mark.index < place:
-        return [_Change(end, end, "".join(f", {entry}" for entry in entries))]
+        return [Change(end, end, "".join(f", {entry}" for entry in entries))]
     # One key a line: keep to that, and leave the comment with its own key.
     lines = ",".join(f"{doc.line_break(place)}{indent}{entry}" for entry in entries)
     return [
-        _Change(end, end, "" if comma else ","),
-        _Change(place, place, lines + ("," if comma else "")),
+        Change(end, end, "" if comma else ","),
+        Change(place, place, lines + ("," if comma else "")),
     ]
 
 
-def _remove(found: Block, keys: Iterable[str]) -> list[_Change]:
+def _remove(found: Block, keys: Iterable[str]) -> list[Change]:
     """Take out keys with their values and, where they fill lines, those lines."""
-    doc, changes = found.doc, list[_Change]()
+    doc, changes = found.doc, list[Change]()
     entries: list[tuple[int, int]] = []  # in flow style, neighbours go as one, with one comma
     previous = -2
     for name in sorted(keys, key=lambda name: found.pairs[name][0].start_mark.index):
@@ -266,19 +216,19 @@ def _remove(found: Block, keys: Iterable[str]) -> list[_Change]:
     return changes + [change for entry in entries for change in _remove_entry(doc, *entry)]
 
 
-def _whole_lines(doc: Document, start: int, end: int) -> _Change:
+def _whole_lines(doc: Document, start: int, end: int) -> Change:
     """Remove lines with the break before them, as they were put in; a line is always above."""
     above = doc.text[: doc.line_start(start)]
     before = doc.tokens[doc.last_token(len(above))]
     if end == len(doc.text) and isinstance(before, yaml.ScalarToken) and before.style in ("|", ">"):
-        return _Change(len(above), end, "")  # the break before is part of that value
-    return _Change(len(above) - len(LAST_BREAK.findall(above)[0]), end, "")
+        return Change(len(above), end, "")  # the break before is part of that value
+    return Change(len(above) - len(LAST_BREAK.findall(above)[0]), end, "")
 
 
-def _remove_entry(doc: Document, start: int, end: int) -> list[_Change]:
+def _remove_entry(doc: Document, start: int, end: int) -> list[Change]:
     """Take an entry and one comma out of a flow mapping."""
     first, last = doc.last_token(start), doc.last_token(end)
-    changes: list[_Change] = []
+    changes: list[Change] = []
     if isinstance(doc.tokens[last + 1], yaml.FlowEntryToken):
         end = doc.ends[last + 1]
         following = doc.tokens[last + 2].start_mark.index
@@ -287,42 +237,19 @@ def _remove_entry(doc: Document, start: int, end: int) -> list[_Change]:
     elif isinstance(doc.tokens[first], yaml.FlowEntryToken):
         comma = doc.tokens[first].start_mark.index
         if doc.blank(doc.ends[first], start):
-            return [_Change(comma, end, "")]
-        changes.append(_Change(comma, comma + 1, ""))
+            return [Change(comma, end, "")]
+        changes.append(Change(comma, comma + 1, ""))
     alone = doc.blank(doc.line_start(start), start) and doc.blank(end, doc.line_end(end))
-    whole = _whole_lines(doc, start, doc.line_end(end)) if alone else _Change(start, end, "")
+    whole = _whole_lines(doc, start, doc.line_end(end)) if alone else Change(start, end, "")
     return [*changes, whole]
 
 
-def _edits(text: str, changes: Iterable[_Change]) -> list[splice.Edit]:
-    """Turn changes of characters into edits of bytes.
-
-    An insertion also names the text before it in its line: `old` then tells a file that has
-    changed meanwhile also where nothing is replaced.
-    """
-    edits: list[splice.Edit] = []
-    done = 0
-    for change in changes:
-        old = text[change.start : change.end]
-        if old == change.new:
-            continue
-        start = change.start
-        if not old:
-            start = max(done, *(text.rfind(c, 0, start) + 1 for c in BREAKS))
-        context = text[start : change.start]
-        edits.append(
-            {
-                "offset": len(text[:start].encode()),
-                "old": context + old,
-                "new": context + change.new,
-            }
-        )
-        done = change.end
-    return edits
-
-
 def _prove(
-    before: Block, content: bytes, edits: Sequence[splice.Edit], wanted: Mapping[str, Any]
+    before: Block,
+    content: bytes,
+    edits: Sequence[splice.Edit],
+    block: Sequence[str],
+    wanted: Mapping[str, Any],
 ) -> None:
     """Make the edits and compare the two documents: all but our pairs equal, ours as wanted."""
     where = before.doc.where
@@ -331,7 +258,7 @@ def _prove(
         " other special syntax at its values, and run again."
     )
     try:
-        after = Block(Document(splice.apply(content, edits, where), where), before.name, wanted)
+        after = Block(Document(splice.apply(content, edits, where), where), block, wanted)
         wrong = [key for key, value in wanted.items() if not _is_as_wanted(after, key, value)]
     except ModelOpsError as error:
         raise ModelOpsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -147,3 +148,20 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = Site(folder).run("quantize.yml", sample_enabled=True)
     assert outcome.rc == 0, outcome.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def sampled(tmp_path_factory) -> Path:
+    """A site with the owner's models and nothing done yet, to copy from."""
+    folder = tmp_path_factory.mktemp("sampled") / "site"
+    folder.mkdir()
+    outcome = Site(folder, targets=2).run("quantize.yml", "--tags sample", sample_enabled=True)
+    assert outcome.rc == 0, outcome.output
+    return folder
+
+
+@pytest.fixture
+def fresh(site, sampled) -> Site:
+    """A site with the owner's models and nothing done yet."""
+    shutil.copytree(sampled, site.folder, dirs_exist_ok=True)
+    return site

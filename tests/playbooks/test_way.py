@@ -25,23 +25,6 @@ def live(site, released) -> Site:
     return site
 
 
-@pytest.fixture(scope="session")
-def sampled(tmp_path_factory) -> Path:
-    """A site with the owner's models and nothing done yet, to copy from."""
-    folder = tmp_path_factory.mktemp("sampled") / "site"
-    folder.mkdir()
-    outcome = Site(folder, targets=2).run("quantize.yml", "--tags sample", sample_enabled=True)
-    assert outcome.rc == 0, outcome.output
-    return folder
-
-
-@pytest.fixture
-def fresh(site, sampled) -> Site:
-    """A site with the owner's models and nothing done yet."""
-    shutil.copytree(sampled, site.folder, dirs_exist_ok=True)
-    return site
-
-
 def test_check_run_and_run_again(fresh):
     before = fresh.tree()
     told = fresh.run("quantize.yml", "--check --diff")

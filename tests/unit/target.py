@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import yaml
-from modelops import manifest, release, yaml_edit
+from modelops import config_values, manifest, release, yaml_edit
 from modelops.store import Store
 
 CONFIG = """\
@@ -17,6 +17,7 @@ audio_omni:
   max_memory_mb: 4400
 other: 1
 """
+BLOCK = ("audio_omni",)
 INT8 = {"model_path": "models/onnx/m_int8.onnx", "max_memory_mb": 1200}
 FP32_FILES = {"m.onnx": b"fp32 graph", "m.onnx.data": b"fp32 weights"}
 
@@ -62,16 +63,16 @@ class Target:
     def plan(self) -> tuple[dict, dict]:
         """What the controller plans: the option config, and the owner's values."""
         content = self.config.read_bytes()
-        current = yaml_edit.read(content, "audio_omni", INT8)
+        current = yaml_edit.read(content, BLOCK, INT8)
         named = current["model_path"]["value"]
         owner = current if named != INT8["model_path"] else self.store.load()["previous"]
-        back = yaml_edit.restoring(owner) if owner else {"model_path": "models/onnx/m.onnx"}
+        back = config_values.restoring(owner) if owner else {"model_path": "models/onnx/m.onnx"}
         config = {
             "path": str(self.config),
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": None,
-            "fp32": yaml_edit.plan(content, "audio_omni", back),
-            "int8": yaml_edit.plan(content, "audio_omni", INT8),
+            "fp32": yaml_edit.plan(content, BLOCK, back),
+            "int8": yaml_edit.plan(content, BLOCK, INT8),
         }
         return config, owner
 
@@ -83,7 +84,7 @@ class Target:
             "path": str(self.config),
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": None,
-            "fp32": yaml_edit.plan(content, "audio_omni", back),
+            "fp32": yaml_edit.plan(content, BLOCK, back),
             "int8": [],
         }
 

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from modelops import splice, yaml_edit
+from modelops import config_values, splice, yaml_edit
+from modelops.config_values import ABSENT, raw
 from modelops.errors import ModelOpsError
-from modelops.yaml_edit import ABSENT, raw
 
+BLOCK = ("audio_omni",)
 INT8 = "models/onnx/agi_audio_core_int8.onnx"
 WANTED = {"model_path": INT8, "max_memory_mb": 1200}
 WHERE = "config/sarai.yaml"
@@ -19,23 +20,23 @@ def edited(text: str, values: Any = None) -> str:
     """Plan and apply, and check what must hold for every plan."""
     values = WANTED if values is None else values
     content = text.encode()
-    edits = json.loads(json.dumps(yaml_edit.plan(content, "audio_omni", values, WHERE)))
+    edits = json.loads(json.dumps(yaml_edit.plan(content, BLOCK, values, WHERE)))
     result = splice.apply(content, edits)
     assert splice.apply(result, splice.invert(edits)) == content
-    assert yaml_edit.plan(result, "audio_omni", values, WHERE) == []
+    assert yaml_edit.plan(result, BLOCK, values, WHERE) == []
     return result.decode()
 
 
 def restored(before: str, now: str) -> str:
     """Put back what `read` found before, through JSON as Ansible carries it."""
-    found = yaml_edit.read(before.encode(), "audio_omni", WANTED, WHERE)
-    return edited(now, yaml_edit.restoring(json.loads(json.dumps(found))))
+    found = yaml_edit.read(before.encode(), BLOCK, WANTED, WHERE)
+    return edited(now, config_values.restoring(json.loads(json.dumps(found))))
 
 
 def refusal(text: str | bytes, values: Any = None) -> str:
     content = text.encode() if isinstance(text, str) else text
     with pytest.raises(ModelOpsError) as caught:
-        yaml_edit.plan(content, "audio_omni", WANTED if values is None else values, WHERE)
+        yaml_edit.plan(content, BLOCK, WANTED if values is None else values, WHERE)
     assert caught.value.where == WHERE
     assert caught.value.remedy
     return str(caught.value)
@@ -295,7 +296,7 @@ def test_remove_and_insert_at_once() -> None:
 def test_read_gives_values_and_tokens() -> None:
     text = "audio_omni:\n  model_path: 'a'\n  max_memory_mb: 4_400\n  d: 2024-01-01\n  e:\n"
     keys = ["model_path", "max_memory_mb", "d", "e", "missing"]
-    assert yaml_edit.read(text.encode(), "audio_omni", keys) == {
+    assert yaml_edit.read(text.encode(), BLOCK, keys) == {
         "model_path": {"value": "a", "raw": "'a'"},
         "max_memory_mb": {"value": 4400, "raw": "4_400"},
         "d": {"value": "2024-01-01", "raw": "2024-01-01"},
@@ -317,7 +318,7 @@ REFUSED: dict[str, tuple[str | bytes, list[str]]] = {
     "too deep": ("a: " + "[" * 5000, ["deep"]),
     "several documents": (GOOD + "---\na: 1\n", ["several YAML documents"]),
     "no mapping": ("- 1\n", ["not a mapping", "audio_omni"]),
-    "no block": ("sarai: 1\n2: 3\n", ["sarai, 2", "audio_omni:\n  model_path: ..."]),
+    "no block": ("sarai: 1\n2: 3\n", ["no audio_omni", "sarai, 2", "sarai_config_path_key"]),
     "doubled block": (GOOD + "'audio_omni': {}\n", ["audio_omni", "2 times", "line 2"]),
     "doubled key": ("audio_omni: {model_path: a, 'model_path': b}", ["model_path", "2 times"]),
     "doubled key by alias": ("x: &k model_path\naudio_omni: {*k : a, model_path: b}", ["2 times"]),
@@ -382,11 +383,11 @@ def test_removing_a_key_that_others_name_is_refused() -> None:
 
 def test_a_wrong_edit_is_caught_by_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"z: 1\naudio_omni:\n  model_path: a\n"
-    right = yaml_edit._edits
+    right = splice.edits
     for sabotage, said in [
         ({"offset": 3, "old": "1", "new": "2"}, "would change other values"),
         ({"offset": 3, "old": "1", "new": "{"}, "would break the file"),
     ]:
-        monkeypatch.setattr(yaml_edit, "_edits", lambda t, c, s=sabotage: [s, *right(t, c)])
+        monkeypatch.setattr(splice, "edits", lambda t, c, s=sabotage: [s, *right(t, c)])
         with pytest.raises(ModelOpsError, match=said):
-            yaml_edit.plan(content, "audio_omni", {"model_path": "b"}, WHERE)
+            yaml_edit.plan(content, BLOCK, {"model_path": "b"}, WHERE)

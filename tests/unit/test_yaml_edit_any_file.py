@@ -9,11 +9,12 @@ from typing import Any
 import yaml
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from modelops import splice, yaml_edit
+from modelops import config_values, splice, yaml_edit
+from modelops.config_values import ABSENT
 from modelops.errors import ModelOpsError
-from modelops.yaml_edit import ABSENT
 
-BLOCK, OURS = "audio_omni", ("model_path", "max_memory_mb")
+NAME, OURS = "audio_omni", ("model_path", "max_memory_mb")
+BLOCK = (NAME,)
 NEW_VALUES = st.one_of(
     st.sampled_from(["models/onnx/int8.onnx", "yes", "4400", "a, b", "a: b", "it's", 'q"', "a\nb"]),
     st.text(max_size=8).filter(lambda text: not re.search("[\ud800-\udfff]", text)),
@@ -83,7 +84,7 @@ class Writer:
 
     def block(self, indent: int) -> None:
         self.between(indent)
-        start = f"{' ' * indent}{self.key(BLOCK)}:"
+        start = f"{' ' * indent}{self.key(NAME)}:"
         if self.pick(True, False):
             self.text += start + self.pick("", "  " + self.comment()) + "\n"
             inner = indent + self.pick(1, 2, 3, 4, 9)
@@ -138,7 +139,7 @@ def comments(content: bytes) -> list[str]:
 def test_only_our_values_change(text: str, values: dict[str, Any]) -> None:
     content = text.encode()
     expected = loaded(content)
-    expected[BLOCK].update(values)
+    expected[NAME].update(values)
     edits = json.loads(json.dumps(yaml_edit.plan(content, BLOCK, values)))
     result = splice.apply(content, edits)
     # repr: .nan is not equal to itself, and 1 is equal to True
@@ -156,14 +157,14 @@ def test_read_values_can_be_put_back(text: str, values: dict[str, Any]) -> None:
     content = text.encode()
     before = json.loads(json.dumps(yaml_edit.read(content, BLOCK, OURS)))
     changed = splice.apply(content, yaml_edit.plan(content, BLOCK, values))
-    back = yaml_edit.plan(changed, BLOCK, yaml_edit.restoring(before))
+    back = yaml_edit.plan(changed, BLOCK, config_values.restoring(before))
     result = splice.apply(changed, back)
     assert yaml_edit.read(result, BLOCK, OURS) == before
     assert repr(sorted_keys(loaded(result))) == repr(sorted_keys(loaded(content)))
     assert comments(result) == comments(content)
     top = yaml.compose(text)
     assert isinstance(top, yaml.MappingNode)
-    if not next(node.flow_style for key, node in top.value if key.value == BLOCK):
+    if not next(node.flow_style for key, node in top.value if key.value == NAME):
         assert result == content  # in a flow mapping a comma or a space may differ
 
 
@@ -175,14 +176,14 @@ def test_one_key_can_be_removed(text: str, key: str) -> None:
     own = yaml_edit.read(content, BLOCK, [key])[key]
     # Without the key, blank lines below it would join a scalar that keeps them: rightly refused.
     keeps = "|+" in text
-    if own is None or keeps or len(expected[BLOCK]) == 1 or set(expected[BLOCK]) == {key, "k9"}:
+    if own is None or keeps or len(expected[NAME]) == 1 or set(expected[NAME]) == {key, "k9"}:
         return
     result = splice.apply(content, yaml_edit.plan(content, BLOCK, {key: ABSENT}))
     inherited = re.search(r"<<: \*base", text) and key == "model_path"
     if inherited:
-        expected[BLOCK][key] = "inherited"
+        expected[NAME][key] = "inherited"
     else:
-        del expected[BLOCK][key]
+        del expected[NAME][key]
     assert repr(sorted_keys(loaded(result))) == repr(sorted_keys(expected))
 
 

@@ -1,0 +1,58 @@
+"""The owner's configuration through a release and back: as he wrote it, byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+from config_texts import FP32, INT8, NESTED, lines_that_differ
+from conftest import Site
+
+
+@pytest.fixture
+def nested(fresh) -> Site:
+    """A site with the owner's models, whose configuration has our block below others."""
+    fresh.config().write_bytes(NESTED.encode())
+    return fresh
+
+
+def test_a_nested_configuration_there_and_back(nested):
+    outcome = nested.run("quantize.yml", sample_enabled=False)
+    assert outcome.rc == 0, outcome.output
+    changed = lines_that_differ(NESTED, nested.config().read_text())
+    assert [new.split("#")[0].strip() for _, new in changed] == [
+        f'model_path: "{INT8}"', "max_memory_mb: 1200",
+    ]  # fmt: skip
+    before = nested.tree()
+    again = nested.run("quantize.yml", sample_enabled=False)
+    assert again.rc == 0 and again.changed == {}
+    outcome = nested.run("rollback.yml")
+    assert outcome.rc == 0, outcome.output
+    assert nested.config().read_bytes() == NESTED.encode()
+    assert before != nested.tree()
+
+
+def test_an_edit_that_nobody_would_read_is_refused(nested):
+    before = nested.tree()
+    outcome = nested.run("quantize.yml", sample_enabled=False, sarai_config_block="models")
+    assert outcome.rc != 0
+    assert "sarai_config_block: models.audio_omni" in outcome.output
+    modular = NESTED.replace('"monolithic"', '"modular"')
+    nested.config().write_text(modular)
+    outcome = nested.run("quantize.yml", "--tags preflight", sample_enabled=False)
+    assert outcome.rc != 0
+    assert "is 'modular' (line 25)" in outcome.output.replace("\n", " ")
+    nested.config().write_text(NESTED)
+    assert nested.tree() == before
+
+
+def test_a_file_that_the_owner_is_at_work_in_does_not_block_the_way_back(nested):
+    outcome = nested.run("quantize.yml", sample_enabled=False)
+    assert outcome.rc == 0, outcome.output
+    half = nested.config().read_text().replace("logging: {", "logging: [")
+    nested.config().write_text(half)
+    outcome = nested.run("rollback.yml")
+    assert outcome.rc == 0, outcome.output
+    assert "text of the last activation" in outcome.output.replace("\n", " ")
+    assert nested.config().read_bytes() == NESTED.encode()
+    (aside,) = nested.config().parent.glob("sarai.yaml.aside-*")
+    assert aside.read_text() == half
+    assert FP32 in nested.config().read_text()
