@@ -11,7 +11,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from modelops import report
-from modelops.host import Finding, finding
+from modelops.finding import Finding, finding
 
 Host = Mapping[str, Any]
 Rows = Mapping[str, list[Finding]]
@@ -25,17 +25,21 @@ def preflight_findings(hosts: Iterable[Host]) -> dict[str, list[Finding]]:
     return {host["inventory_hostname"]: _findings(host) for host in hosts}
 
 
+# What looked at a host: a builder's two modules, a target's one. A host may be both.
+LOOKS = ("__preflight_builder_host", "__preflight_builder", "__preflight_target_host")
+
+
 def _findings(host: Host) -> list[Finding]:
+    looks = [found for name in LOOKS if (found := host.get(name)) and not found.get("skipped")]
     rows: list[Finding] = []
-    looked = host.get("__preflight_host", {"msg": "its tasks did not run"})
-    for found in (looked, host.get("__preflight_builder", {"skipped": True})):
-        if not found.get("skipped"):
-            rows += found["findings"] if "findings" in found else [_not_looked_at(found)]
+    for found in looks or [{"msg": "its tasks did not run"}]:
+        rows += found["findings"] if "findings" in found else [_not_looked_at(found)]
     if "__sarai_service_look" in host:
         rows.append(_service(host["__sarai_service_look"]))
     if "__sarai_config_stat" in host:
         rows += _configuration(host)
-    return rows
+    # A host that is builder and target has rows of both; what is said twice is said once.
+    return [row for number, row in enumerate(rows) if row not in rows[:number]]
 
 
 def _why(result: Mapping[str, Any]) -> str:

@@ -55,6 +55,10 @@ options:
     description: The folder that the INT8 pair is written to.
     type: path
     required: true
+  folder_later:
+    description: Whether a run makes O(folder), so that the one above it must be there.
+    type: bool
+    default: false
   spared_by:
     description: When this file exists, no room for a new pair is asked of the disk.
     type: path
@@ -136,6 +140,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "outputs": {"type": "dict", "default": {}},
     "session": {"type": "bool", "default": False},
     "folder": {"type": "path", "required": True},
+    "folder_later": {"type": "bool", "default": False},
     "spared_by": {"type": "path", "required": True},
     "disk_factor": {"type": "float", "default": 0.3},
     "memory_factor": {"type": "float", "default": 0.0},

@@ -23,6 +23,12 @@ options:
     description: What answers 200 when the service is healthy. Empty asks systemd alone.
     type: str
     default: ""
+  expect:
+    description:
+      - What the JSON of that answer must hold. The name of a field (keys and indices joined by
+        dots) and its value, or a list of the values that are right. Empty is content with 200.
+    type: dict
+    default: {}
   state:
     description: Whether to wait for its health, or only to look.
     type: str
@@ -52,6 +58,7 @@ EXAMPLES = r"""
   service_health:
     name: sarai.service
     url: http://127.0.0.1:8080/health
+    expect: {status: HEALTHY}
 """
 
 RETURN = r"""
@@ -96,6 +103,7 @@ if TYPE_CHECKING:
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "url": {"type": "str", "default": ""},
+    "expect": {"type": "dict", "default": {}},
     "state": {"type": "str", "choices": ["healthy", "query"], "default": "healthy"},
     "hold_s": {"type": "float", "default": 10},
     "limit_s": {"type": "float", "default": 120},
@@ -104,13 +112,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Look or wait as the parameters say; the result is the module's."""
-    name, url = params["name"], params["url"]
+    name, url, expect = params["name"], params["url"], params["expect"]
     if check_mode or params["state"] == "query":
-        return {"changed": False, **service.state(name, url)}
-    return {
-        "changed": False,
-        **service.wait_healthy(name, url, params["hold_s"], params["limit_s"]),
-    }
+        return {"changed": False, **service.state(name, url, expect)}
+    found = service.wait_healthy(name, url, params["hold_s"], params["limit_s"], expect)
+    return {"changed": False, **found}
 
 
 def main() -> None:

@@ -34,11 +34,10 @@ def ask(url: str, body: Any, field: str, timeout_s: float) -> list[float]:
             where=url,
             remedy="Look at the service's journal, and whether sarai_service_question fits it.",
         ) from None
-    for part in filter(None, field.split(".")):
-        try:
-            found = found[int(part)] if isinstance(found, list) else found[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise _no_numbers(url, f"it has no {field!r}") from None
+    try:
+        found = at(found, field)
+    except LookupError:
+        raise _no_numbers(url, f"it has no {field!r}") from None
     if not isinstance(found, list) or not found:
         raise _no_numbers(url, f"{field!r} is no list with something in it")
     if not all(isinstance(value, int | float) for value in found):
@@ -46,6 +45,20 @@ def ask(url: str, body: Any, field: str, timeout_s: float) -> list[float]:
     if not all(math.isfinite(value) for value in found):
         raise _no_numbers(url, f"{field!r} holds values that are not finite")
     return [float(value) for value in found]
+
+
+def at(document: Any, field: str) -> Any:
+    """Return what a JSON document holds at a field: keys and indices joined by dots.
+
+    Raises:
+        LookupError: there is no such field.
+    """
+    for part in filter(None, field.split(".")):
+        try:
+            document = document[int(part)] if isinstance(document, list) else document[part]
+        except (LookupError, ValueError, TypeError):
+            raise LookupError(field) from None
+    return document
 
 
 def cosine(reference: Sequence[float], candidate: Sequence[float]) -> float:

@@ -143,12 +143,12 @@ class DurableFile:
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse when `folder` has less than `needed` bytes free.
+    """Refuse when `folder`, which may be made later, has less than `needed` bytes free.
 
     Raises:
         ModelOpsError: with `needed_bytes` and `free_bytes`.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
     if free < needed:
         raise ModelOpsError(
             f"not enough disk space for {purpose}: {needed:,} bytes needed, {free:,} bytes free",
@@ -162,6 +162,8 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 def check_destination(dest: Path, dest_data: Path, sources: list[Path]) -> None:
     """Refuse names that a pair cannot be written to; the source is never one.
 
+    The folder itself may be missing: who writes makes it.
+
     Raises:
         ModelOpsError: the first cause found.
     """
@@ -169,7 +171,7 @@ def check_destination(dest: Path, dest_data: Path, sources: list[Path]) -> None:
         raise ModelOpsError(
             "the destination's name does not end in .onnx", where=dest, remedy="Name a .onnx file."
         )
-    folder = dest.parent
+    folder = dest.parent if dest.parent.exists() else dest.parent.parent
     if not folder.is_dir():
         raise ModelOpsError(
             "the destination folder does not exist", where=folder, remedy="Create it, then run."

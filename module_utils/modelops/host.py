@@ -105,8 +105,14 @@ def check_memory(minimum: int) -> Finding:
     )
 
 
-def check_folder(path: Path, free: int) -> list[Finding]:
-    """Check that a folder exists, is writable and has `free` bytes left on its disk."""
+def check_folder(path: Path, free: int, later: bool = False) -> list[Finding]:
+    """Check that a folder exists, is writable and has `free` bytes left on its disk.
+
+    Args:
+        later: the run makes the folder: the one above it is looked at while it is missing.
+    """
+    if later and not path.exists():
+        path = path.parent
     if not path.is_dir():
         remedy = "Create it, or correct the inventory's path."
         return [finding(f"folder {path}", False, "missing", "a folder", remedy)]
@@ -301,7 +307,7 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     if params["memory_factor"]:
         rows.append(check_memory(int(fp32 * params["memory_factor"]) + params["memory_base"]))
     room = 0 if Path(params["spared_by"]).is_file() else int(fp32 * params["disk_factor"])
-    rows += check_folder(Path(params["folder"]), room)
+    rows += check_folder(Path(params["folder"]), room, params["folder_later"])
     if params["controller_time"]:
         limits = params["clock_skew_s"], params["clock_delay_s"]
         rows.append(check_clock(now, params["controller_time"], *limits))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import answers
 from .errors import ModelOpsError
 
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 5.0
 JOURNAL_LINES = 25
+LONGEST_ANSWER = 1 << 20  # bytes of an answer that are read
+SHOWN = 300  # characters of it that a message shows
 # systemd counts restarts for as long as nobody resets them: older ones say nothing of today.
 RECENT_S = 60.0
 _FIELDS = {
@@ -69,27 +74,60 @@ def journal(name: str, invocation: str, lines: int = JOURNAL_LINES) -> str:
     return "(the journal holds nothing that this user may read)"
 
 
-def probe(url: str) -> str:
-    """Ask the service for its health; return what is wrong, or an empty text."""
+def probe(url: str, expect: Mapping[str, Any] | None = None) -> str:
+    """Ask the service for its health; return what is wrong, or an empty text.
+
+    Args:
+        expect: what the JSON of the answer must hold: field (see answers.at) -> value, or a list of
+            the values that are right.
+    """
     # No proxy: the address is this very host's.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=PROBE_TIMEOUT_S) as answer:
-            return "" if answer.status == 200 else f"{url} answers {answer.status}"
+            if answer.status != 200:
+                return f"{url} answers {answer.status}"
+            return _unexpected(url, answer.read(LONGEST_ANSWER), expect) if expect else ""
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}"
     except (OSError, ValueError) as error:
         return f"{url} does not answer ({getattr(error, 'reason', error)})"
 
 
-def state(name: str, url: str) -> dict[str, Any]:
+def _unexpected(url: str, body: bytes, expect: Mapping[str, Any]) -> str:
+    said = " ".join(body.decode(errors="replace").split())
+    said = said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return f"{url} answers no JSON, so sarai_service_health_expect cannot be seen: {said}"
+    wrong = []
+    for field, wanted in expect.items():
+        values = wanted if isinstance(wanted, list) else [wanted]
+        try:
+            found = answers.at(document, field)
+        except LookupError:
+            wrong.append(f"it has no {field}")
+            continue
+        if not any(_same(found, value) for value in values):
+            listed = " or ".join(json.dumps(value) for value in values)
+            wrong.append(f"{field} is {json.dumps(found)}, not {listed}")
+    return f"{url} is not as expected: {'; '.join(wrong)}. It said: {said}" if wrong else ""
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """Compare as JSON does: true is not 1."""
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)
+
+
+def state(name: str, url: str, expect: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return how the service is right now, without waiting.
 
     Returns:
         `unit` (see Unit), `healthy`, `problem`, and `rss_bytes` of its main process.
     """
     unit = look(name)
-    problem = _problem(name, unit) or (probe(url) if url else "")
+    problem = _problem(name, unit) or (probe(url, expect) if url else "")
     if unit.restarts and time.monotonic() - unit.since_us / 1e6 < RECENT_S:
         problem = _died(unit, unit.restarts)
     return {
@@ -105,6 +143,7 @@ def wait_healthy(
     url: str,
     hold_s: float,
     limit_s: float,
+    expect: Mapping[str, Any] | None = None,
     see: Callable[[str, str], tuple[Unit, str]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -113,6 +152,7 @@ def wait_healthy(
 
     Args:
         url: what answers 200 when the service is healthy; empty asks systemd alone.
+        expect: what that answer must hold; see probe.
         limit_s: seconds until it must have become healthy first.
         see: looks at the unit and its health (tests).
 
@@ -122,7 +162,7 @@ def wait_healthy(
     Raises:
         ModelOpsError: it did not start, died, or does not answer; with its journal.
     """
-    see = see or _see
+    see = see or partial(_see, expect=expect or {})
     started = clock()
     since, invocation = None, ""
     before: int | None = None  # a restart by hand does not always reset systemd's count
@@ -161,9 +201,9 @@ def wait_healthy(
     )
 
 
-def _see(name: str, url: str) -> tuple[Unit, str]:
+def _see(name: str, url: str, expect: Mapping[str, Any]) -> tuple[Unit, str]:
     unit = look(name)
-    return unit, _problem(name, unit) or (probe(url) if url else "")
+    return unit, _problem(name, unit) or (probe(url, expect) if url else "")
 
 
 def _problem(name: str, unit: Unit) -> str:

@@ -62,7 +62,7 @@ def why(*arguments):
         use(*arguments)
         return ""
     except Exception as error:
-        return f"{{error}}".strip()[-{TAIL}:]  # the end says why, the beginning where
+        return str(error).rpartition("&) ")[2].strip()[-{TAIL}:]  # before it stands where, in C++
 try:
     import onnxruntime
 except ModuleNotFoundError as error:

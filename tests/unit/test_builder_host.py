@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from modelops import builder_host, host, outside, trial, windows_host
@@ -302,12 +303,15 @@ def test_the_antivirus_is_never_a_problem(known, value):
 
 def test_rows_of_hosts_that_could_not_be_looked_at():
     hosts = [
-        {"inventory_hostname": "up", "__preflight_host": {"findings": [host.check_python("3.11")]},
+        {"inventory_hostname": "up",
+         "__preflight_builder_host": {"findings": [host.check_python("3.11")]},
          "__preflight_builder": {"failed": True, "msg": "boom"}},
-        {"inventory_hostname": "down", "__preflight_host": {"unreachable": True, "msg": "refused"}},
-        {"inventory_hostname": "odd", "__preflight_host": {"failed": True, "msg": "no Python"}},
+        {"inventory_hostname": "down",
+         "__preflight_builder_host": {"unreachable": True, "msg": "refused"}},
+        {"inventory_hostname": "odd",
+         "__preflight_target_host": {"failed": True, "msg": "no Python"}},
         {"inventory_hostname": "never"},
-        {"inventory_hostname": "t", "__preflight_host": {"findings": []},
+        {"inventory_hostname": "t", "__preflight_target_host": {"findings": []},
          "__sarai_service_look": {"msg": "sudo: a password is required"},
          "__sarai_config_stat": {},
          "__sarai_config_slurped": {"failed": True, "msg": "not readable"}},
@@ -325,6 +329,17 @@ def test_rows_of_hosts_that_could_not_be_looked_at():
     text = preflight.preflight_table(rows)
     assert all(f"\n- {line}" in text for line in lines)
     assert "ok       Python" in text
+
+
+def test_a_host_that_is_builder_and_target_has_the_rows_of_both_once():
+    python, folder = host.check_python("3.11"), host.check_folder(Path("/nowhere"), 0)
+    both = {
+        "inventory_hostname": "box",
+        "__preflight_builder_host": {"findings": [python]},
+        "__preflight_builder": {"findings": folder},
+        "__preflight_target_host": {"findings": [python]},
+    }
+    assert preflight.preflight_findings([both]) == {"box": [python, *folder]}
 
 
 def test_targets_as_the_builder_reaches_them():

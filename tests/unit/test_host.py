@@ -20,6 +20,7 @@ PARAMS = {
     "environment_later": False,
     "outputs": {},
     "session": False,
+    "folder_later": False,
     "data_bytes": 0,
     "controller_time": 0,
     "clock_skew_s": 60,
@@ -66,6 +67,13 @@ def test_no_room_on_the_disk_unless_the_pair_is_there(params, tmp_path):
     assert bad(params) == [f"disk of {tmp_path}"]
     params["spared_by"] = params["model"]
     assert bad(params) == []
+
+
+def test_a_folder_that_the_run_makes(params, tmp_path):
+    later = params | {"folder": str(tmp_path / "made"), "folder_later": True}
+    assert bad(later) == []
+    assert bad(later | {"folder_later": False}) == [f"folder {tmp_path / 'made'}"]
+    assert bad(later | {"folder": str(tmp_path / "a" / "b")}) == [f"folder {tmp_path / 'a'}"]
 
 
 def test_without_onnx_both_files_must_be_there(params, tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def test_ansible_doc_reads_the_modules():
     assert sorted(json.loads(done.stdout)) == MODULES
 
 
-@pytest.mark.parametrize("name", ["local", "staging", "production"])
+@pytest.mark.parametrize("name", ["local", "single", "staging", "production"])
 def test_inventories(name):
     done = tool("ansible-inventory", "-i", f"inventory/{name}", "--list")
     assert done.returncode == 0, done.stderr

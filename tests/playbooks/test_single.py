@@ -1,0 +1,72 @@
+"""One machine is builder and target: inventory/single as it is, in a folder of the test."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, Outcome, Site
+from modelops.sample import make_sample
+
+MODEL = "agi_audio_core.onnx"
+CONFIG = (
+    "audio_omni:\n  model_path: models/onnx/agi_audio_core.onnx  # 4.3 GB\n  max_memory_mb: 4400\n"
+)
+
+
+class Single(Site):
+    """The machine of inventory/single, with its home in the test's folder and no service."""
+
+    def inventory(self) -> str:
+        return str(ROOT / "inventory" / "single")
+
+    def run(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
+        own = {
+            "sarai_home": str(self.home()),
+            "ansible_python_interpreter": sys.executable,
+            "sarai_builder_python": sys.executable,
+            "sarai_python": sys.executable,
+            "sarai_service_manager": "none",
+            "sarai_expected_outputs": {"mel_features": self.shape},
+        }
+        return super().run(playbook, *arguments, **(own | variables))
+
+    @property
+    def shape(self) -> list[int]:
+        import onnx
+
+        graph = onnx.load(self.models() / MODEL, load_external_data=False).graph
+        return [dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim]
+
+
+@pytest.fixture
+def single(tmp_path) -> Single:
+    site = Single(tmp_path / "site")
+    site.models().mkdir(parents=True)
+    make_sample(site.models() / MODEL, 3)
+    site.config().parent.mkdir()
+    site.config().write_text(CONFIG)
+    return site
+
+
+def test_a_release_and_the_way_back_on_one_machine(single):
+    before = single.tree()
+    told = single.run("playbooks/preflight.yml", preflight_json=str(single.folder / "told.json"))
+    assert told.rc == 0, told.output
+    (single.folder / "told.json").unlink()
+    assert single.tree() == before
+    outcome = single.run("quantize.yml")
+    assert outcome.rc == 0, outcome.output
+    assert "agi1: in service" in outcome.output
+    assert "int8" in yaml.safe_load(single.config().read_text())["audio_omni"]["model_path"]
+    assert {name: content for name, content in single.tree().items() if name in before} == (
+        before | {"target1/config/sarai.yaml": single.config().read_bytes()}
+    )
+    again = single.run("quantize.yml")
+    assert again.rc == 0 and again.changed_tasks() == [], again.output
+    back = single.run("rollback.yml")
+    assert back.rc == 0, back.output
+    assert single.config().read_text() == CONFIG
+    assert not list(single.models().glob("*.modelops.lock")), "no lock is left"
