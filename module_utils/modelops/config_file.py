@@ -7,8 +7,10 @@ to the very bytes that they were planned for.
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -159,8 +161,7 @@ def _take_rights(descriptor: int, like: Path, old: os.stat_result) -> None:
             os.fchown(descriptor, old.st_uid, old.st_gid)
     except PermissionError:
         raise _not_kept(like, f"its owner {old.st_uid}:{old.st_gid}") from None
-    wanted = {name: os.getxattr(like, name) for name in os.listxattr(like)}
-    there = {name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
+    wanted, there = _attributes(like), _attributes(descriptor)
     for name in sorted(wanted.keys() | there.keys()):
         try:
             if name not in wanted:  # such as an ACL that the folder gives to every new file
@@ -170,6 +171,15 @@ def _take_rights(descriptor: int, like: Path, old: os.stat_result) -> None:
         except OSError as error:
             raise _not_kept(like, f"its attribute {name} ({error.strerror})") from None
     os.fchmod(descriptor, old.st_mode & 0o7777)
+
+
+def _attributes(file: Path | int) -> dict[str, bytes]:
+    try:
+        return {name: os.getxattr(file, name) for name in os.listxattr(file)}
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:  # a file system that has none
+            return {}
+        raise
 
 
 def _not_kept(path: Path, what: str) -> ModelOpsError:
@@ -210,14 +220,36 @@ def _places(lines: list[bytes], group: list[bytes]) -> list[int]:
 def without_int8(content: bytes, name: str, path: Path) -> bytes:
     """Let a text that nobody planned edits for name FP32: the last resort without a controller.
 
+    Only the name of the file is replaced, in whatever spelling of its path; comments stay.
+
     Raises:
         ModelOpsError: it names the INT8 model at more than one place.
     """
     int8, fp32 = f"{name}_int8.onnx".encode(), f"{name}.onnx".encode()
-    if content.count(int8) > 1:
+    # Not a part of a longer name, such as that of its data file or of another model.
+    named = re.compile(rb"(?<![\w.-])" + re.escape(int8) + rb"(?![\w.-])")
+    lines = content.splitlines(keepends=True)
+    places = [
+        (number, found)
+        for number, line in enumerate(lines)
+        for found in named.finditer(line)
+        if not _in_comment(line, found.start())
+    ]
+    if len(places) > 1:
+        numbers = ", ".join(str(number + 1) for number, _ in places)
         raise ModelOpsError(
-            f"the configuration was edited by hand and names {int8.decode()} at several places",
+            f"the configuration was edited by hand and names {int8.decode()} at several places"
+            f" (lines {numbers})",
             where=path,
             remedy=f"Let it name {fp32.decode()} and restart the service.",
         )
-    return content.replace(int8, fp32)
+    for number, found in places:
+        line = lines[number]
+        lines[number] = line[: found.start()] + fp32 + line[found.end() :]
+    return b"".join(lines)
+
+
+def _in_comment(line: bytes, position: int) -> bool:
+    """Tell whether a place of a line is in a comment, in YAML and in an environment file."""
+    before = line[:position]
+    return before.lstrip().startswith((b"#", b";")) or re.search(rb"\s#", before) is not None
