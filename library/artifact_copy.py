@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: artifact_copy
-short_description: Copy an artifact pair within one machine, verified by SHA-256
+short_description: Copy or move artifacts within one machine
 description:
   - Copies the files that a manifest lists from one folder to another, hashes them in the same
     pass, and gives them their names only when the hash is right. Files that are right already
@@ -26,6 +26,13 @@ options:
     description: The manifest, as M(artifact_manifest) returns it.
     type: dict
     required: true
+  move:
+    description:
+      - Let the artifacts leave O(src), so that they are not stored twice. On one file system they
+        are renamed, and whoever takes them over verifies them. Golden data is copied.
+      - Artifacts that are not in O(src) are passed over, since an earlier run may have moved them.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Says which files would be copied.
@@ -46,6 +53,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+moved:
+  description: The names of the files moved.
+  returned: success
+  type: list
+  elements: str
 copied:
   description: The names of the files copied.
   returned: success
@@ -57,7 +69,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops import manifest as manifests
-from ansible.module_utils.modelops.copying import copy_pair
+from ansible.module_utils.modelops.copying import copy_pair, move_files
 from ansible.module_utils.modelops.entry import conclude
 
 if TYPE_CHECKING:
@@ -67,14 +79,21 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "src": {"type": "path", "required": True},
     "dest": {"type": "path", "required": True},
     "manifest": {"type": "dict", "required": True},
+    "move": {"type": "bool", "default": False},
 }
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Copy as the parameters say; the result is the module's."""
-    entries = manifests.files(manifests.check(params["manifest"], where="option manifest"))
-    copied = copy_pair(Path(params["src"]), Path(params["dest"]), entries, check_mode)
-    return {"changed": bool(copied), "copied": copied}
+    listed = manifests.check(params["manifest"], where="option manifest")
+    source, dest = Path(params["src"]), Path(params["dest"])
+    entries = manifests.files(listed)
+    moved: list[str] = []
+    if params["move"]:
+        moved = move_files(source, dest, listed["artifacts"], check_mode)
+        entries = [entry for entry in entries if entry not in listed["artifacts"]]
+    copied = copy_pair(source, dest, entries, check_mode)
+    return {"changed": bool(copied or moved), "copied": copied, "moved": moved}
 
 
 def main() -> None:

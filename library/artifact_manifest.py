@@ -32,6 +32,12 @@ options:
       - With O(state=verified) it defaults to the C(MODEL.manifest.json) in I(path), or to a
         C(manifest.json) of this model.
     type: dict
+  places:
+    description: Folders that the artifacts may have been moved to, each with the releases in it,
+      when they are not in O(path).
+    type: list
+    elements: str
+    default: []
   name:
     description: The name of the model, for O(state=verified) without a manifest; by default that of
       the only one there.
@@ -69,6 +75,10 @@ release_id:
   description: The id of the release.
   returned: success
   type: str
+folder:
+  description: The folder that the artifacts stand in.
+  returned: success
+  type: str
 files:
   description: A row a file with name, ok, problem, size in bytes and sha256.
   returned: always
@@ -92,6 +102,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
     "manifest": {"type": "dict"},
+    "places": {"type": "list", "elements": "str", "default": []},
     "name": {"type": "str"},
 }
 REQUIRED_IF = [("state", "present", ["manifest"])]
@@ -104,7 +115,11 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         manifest = manifests.load(manifests.find(folder, params["name"]))
     else:
         manifest = manifests.check(params["manifest"], where="option manifest")
-    rows = manifests.verify(folder, manifests.files(manifest))
+    artifacts = manifest["artifacts"]
+    golden = [entry for entry in manifests.files(manifest) if entry not in artifacts]
+    places = [Path(place) for place in params["places"]]
+    found = places and manifests.standing(folder, places, artifacts)
+    rows = manifests.verify(found or folder, artifacts) + manifests.verify(folder, golden)
     future = check_mode and params["state"] == "present"
     problems = [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
     if params["state"] == "verified":
@@ -121,6 +136,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "changed": False,
         "manifest": manifest,
         "release_id": manifest["release_id"],
+        "folder": str(found or folder),
         "files": rows,
     }
     if params["state"] == "present":

@@ -30,6 +30,12 @@ options:
     description: The INT8 graph to be, ending in C(.onnx), in an existing folder.
     type: path
     required: true
+  places:
+    description: Folders that the right pair may have been moved to since, each with the releases in
+      it, when it is not in the folder of O(dest). It is not written again then.
+    type: list
+    elements: str
+    default: []
   weight_type:
     description: The type of the quantized weights.
     type: str
@@ -213,6 +219,10 @@ notes:
   returned: success
   type: list
   elements: str
+folder:
+  description: The folder that the pair stands in.
+  returned: success
+  type: str
 elapsed_s:
   description: How long it took without proving, in seconds.
   returned: success
@@ -241,6 +251,7 @@ OPERATORS = [
 ARGUMENT_SPEC: dict[str, Any] = {
     "src": {"type": "path", "required": True},
     "dest": {"type": "path", "required": True},
+    "places": {"type": "list", "elements": "str", "default": []},
     "weight_type": {"type": "str", "choices": ["qint8"], "default": "qint8"},
     "granularity": {
         "type": "str",
@@ -321,6 +332,7 @@ def run(
             threads=max(1, params["threads"]),
             check_mode=check_mode,
             force=params["force"],
+            places=[Path(place) for place in params["places"]],
             progress=progress or file,
         )
     result["warnings"] = result["notes"]

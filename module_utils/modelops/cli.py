@@ -91,7 +91,7 @@ def _run(command: Command, given: dict[str, Any]) -> Result:
             result = run_guarded(lambda p, check: module.run(p, check, bar), given, check_mode)
         if result.get("failed"):
             return result
-        options = {"path": str(Path(given["dest"]).parent), "state": "present"}
+        options = {"path": str(Path(given["dest"]).parent), "state": "present", "places": []}
         written = run_guarded(
             load("artifact_manifest").run, options | {"manifest": result["manifest"]}, check_mode
         )
@@ -283,7 +283,7 @@ COMMANDS = {
         "Quantize SRC to the INT8 pair DST + DST.data, with its manifest and SHA256SUMS",
         {"src": "SRC", "dest": "DST"},
         _show_quantized,
-        {"progress_s": 0, "limit_s": 0, "progress_file": None},
+        {"progress_s": 0, "limit_s": 0, "progress_file": None, "places": []},
     ),
     "benchmark": Command(
         "onnx_benchmark",
@@ -304,6 +304,6 @@ COMMANDS = {
         "Verify the pair in a folder against its manifest and SHA256SUMS",
         {"path": "FOLDER"},
         _show_manifest,
-        {"state": "verified", "manifest": None},
+        {"state": "verified", "manifest": None, "places": []},
     ),
 }

@@ -1,7 +1,8 @@
-"""Copy an artifact pair within one machine, hashed while it is copied. Standard library only."""
+"""Copy or move artifacts within one machine. Standard library only."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelOpsError
-from .files import CHUNK, rename_durable, require_space
+from .files import CHUNK, remove, rename_durable, require_space
 from .manifest import verify
 
 
@@ -38,6 +39,35 @@ def copy_pair(
         require_space(dest, sum(entry["size"] for entry in todo), "the incoming pair")
         for entry in todo:
             _copy(source / entry["name"], dest / entry["name"], entry["sha256"])
+    return [entry["name"] for entry in todo]
+
+
+def move_files(
+    source: Path, dest: Path, files: Iterable[Mapping[str, Any]], check_mode: bool
+) -> list[str]:
+    """Move the files of a manifest that are in a folder; those that are not there are passed over.
+
+    On one file system a file is renamed and not read. From one to another it is copied, hashed on
+    the way, and removed when the copy is durable.
+
+    Returns:
+        The names of the files moved, the graph's last: without it the others are no model.
+
+    Raises:
+        ModelOpsError: the other disk has no room, or a source is not what its entry says.
+    """
+    todo = [entry for entry in files if (source / entry["name"]).is_file()]
+    todo.sort(key=lambda entry: str(entry["name"]), reverse=True)
+    if todo and not check_mode:
+        dest.mkdir(parents=True, exist_ok=True)
+        for entry in todo:
+            try:
+                rename_durable(source / entry["name"], dest / entry["name"])
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                copy_pair(source, dest, [entry], check_mode)
+                remove(source / entry["name"])
     return [entry["name"] for entry in todo]
 
 

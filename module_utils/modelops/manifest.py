@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,33 @@ def verify(folder: Path, files: Iterable[Mapping[str, Any]]) -> list[dict[str, A
                 )
         rows.append(row)
     return rows
+
+
+def standing(
+    folder: Path,
+    places: Iterable[Path],
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    verified: bool = True,
+) -> Path | None:
+    """Return the first folder in which files are what their entries say.
+
+    Args:
+        folder: where they are looked for first.
+        places: other folders, each with the releases in it, where they may have been moved to.
+        verified: whether by their SHA-256, or by their sizes alone.
+    """
+
+    def fits(place: Path) -> bool:
+        if verified:
+            return all(row["ok"] for row in verify(place, entries))
+        paths = [(place / entry["name"], entry["size"]) for entry in entries]
+        return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+
+    others = list(places)
+    inside = (path for place in others if place.is_dir() for path in sorted(place.iterdir()))
+    others += [path for path in inside if RELEASE_ID.fullmatch(path.name)]
+    return next((place for place in (folder, *others) if fits(place)), None)
 
 
 def sums_problems(folder: Path, entries: Iterable[Mapping[str, Any]]) -> list[str]:

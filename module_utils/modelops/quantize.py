@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -74,6 +74,7 @@ def quantize(
     check_mode: bool = False,
     force: bool = False,
     hash_source: bool = True,
+    places: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Quantize the model `src` to the pair `dest` + `dest.data`.
@@ -89,18 +90,19 @@ def quantize(
         threads: threads that read and quantize.
         force: write even when the pair is right already.
         hash_source: give the SHA-256 of the source, which costs one more read of it.
+        places: folders that the right pair may have been moved to (see manifest.standing).
         progress: called with the phase, and the bytes of the data file done and in all.
 
     Returns:
-        `changed`, `release_id`, `artifacts` and `source` (path, name, size in bytes, sha256),
-        `quantized` (node names), `kept_fp32` (node and reason), `manifest`, `source_bytes`,
-        `verified` (see verify.verify), `quality_path` (see quality.search), `notes`, `elapsed_s`
-        without proving, `peak_rss_bytes` of this process.
+        `changed`, `release_id`, `folder` (where the pair stands), `artifacts` and `source` (path,
+        name, size in bytes, sha256), `quantized` (node names), `kept_fp32` (node and reason),
+        `manifest`, `source_bytes`, `verified` (see verify.verify), `quality_path` (see
+        quality.search), `notes`, `elapsed_s` without proving, `peak_rss_bytes` of this process.
 
     Raises:
         ModelOpsError: what the source, the destination, the disk or the proof does not allow.
     """
-    job = _Job(src, dest, recipe, proof or Proof(), threads, progress)
+    job = _Job(src, dest, recipe, proof or Proof(), threads, progress, places)
     with closing(job):
         return job.run(check_mode, force, hash_source)
 
@@ -116,6 +118,7 @@ class _Job:
         proof: Proof,
         threads: int,
         progress: Progress | None,
+        places: Sequence[Path],
     ) -> None:
         self.started = time.monotonic()
         self.src, self.dest, self.recipe, self.proof = src, dest, recipe, proof
@@ -127,6 +130,7 @@ class _Job:
             proof.setup if proof.setup.work_dir else replace(proof.setup, work_dir=self.work)
         )
         self.threads, self.progress = threads, progress
+        self.folder, self.places = dest.parent, places
         self.thresholds = check_quality(proof.quality)
         self.given_forms = dict(recipe.forms)
         model = read_model(src)
@@ -158,9 +162,8 @@ class _Job:
             sizes = self._sizes(plan)
             require_space(self.dest.parent, sum(sizes.values()), f"the pair {self.dest.name}")
             hashes = {self.dest: hashlib.sha256(plan.graph_bytes).hexdigest()}
-            sizes_fit = all(_is_file_of_size(path, size) for path, size in sizes.items())
             changed = True
-            if check_mode or (sizes_fit and not force and measured):
+            if check_mode or (self._may_be_there(sizes) and not force and measured):
                 hashes[self.data] = plan.layout.stream(
                     None, self.threads, self._reporter("comparing", plan)
                 )
@@ -184,7 +187,7 @@ class _Job:
         hashes: Mapping[Path, str],
         source_hashes: Mapping[Path, str],
     ) -> dict[str, Any]:
-        artifacts = [_entry(path, sizes[path], hashes[path]) for path in sizes]
+        artifacts = [_entry(self.folder / p.name, sizes[p], hashes[p]) for p in sizes]
         source = [_entry(p, p.stat().st_size, source_hashes.get(p)) for p in self.sources]
         decisions = [decision.as_dict() for decision in plan.decisions]
         quantized = [d["node"] for d in decisions if d["form"] != FP32]
@@ -199,6 +202,7 @@ class _Job:
         return {
             "changed": changed,
             "release_id": manifest.release_id(artifacts),
+            "folder": str(self.folder),
             "artifacts": artifacts,
             "source": source,
             "source_bytes": sum(int(entry["size"]) for entry in source),
@@ -293,10 +297,17 @@ class _Job:
         return plan, hashes, True
 
     def _is_there(self, plan: Plan, hashes: Mapping[Path, str]) -> bool:
-        """Tell whether the final names have the pair already: a search may end where it began."""
-        sizes = self._sizes(plan)
-        fit = all(_is_file_of_size(path, size) for path, size in sizes.items())
-        return fit and all(sha256_file(path) == hashes[path] for path in sizes)
+        """Tell whether the pair stands somewhere already: a search may end where it began."""
+        wanted = [_entry(p, size, hashes[p]) for p, size in self._sizes(plan).items()]
+        found = manifest.standing(self.dest.parent, self.places, wanted)
+        self.folder = found or self.dest.parent
+        return found is not None
+
+    def _may_be_there(self, sizes: Mapping[Path, int]) -> bool:
+        """Tell whether files of the pair's sizes stand somewhere: hashing them is worth it."""
+        wanted = [_entry(p, size, None) for p, size in sizes.items()]
+        found = manifest.standing(self.dest.parent, self.places, wanted, verified=False)
+        return found is not None
 
     def _write_pair(self, plan: Plan, work: Path, phase: str) -> dict[Path, str]:
         with DurableFile(work / self.data.name) as out:
@@ -391,10 +402,6 @@ def _disk_errors_named(folder: Path) -> Iterator[None]:
             remedy="Check the permissions and the disk (dmesg, smartctl), and run again; no"
             " half-written file has a final name.",
         ) from None
-
-
-def _is_file_of_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
 
 
 def _fingerprints(paths: list[Path]) -> dict[Path, tuple[int, ...]]:

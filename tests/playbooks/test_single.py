@@ -64,8 +64,16 @@ def test_a_release_and_the_way_back_on_one_machine(single):
     assert {name: content for name, content in single.tree().items() if name in before} == (
         before | {"target1/config/sarai.yaml": single.config().read_bytes()}
     )
+    data = single.models() / "agi_audio_core_int8.onnx.data"
+    assert list(single.folder.rglob("*_int8.onnx.data")) == [data], "it is stored once"
     again = single.run("quantize.yml")
     assert again.rc == 0 and again.changed_tasks() == [], again.output
+    right = data.read_bytes()
+    data.write_bytes(right[:1000] + bytes([right[1000] ^ 1]) + right[1001:])
+    repaired = single.run("quantize.yml")
+    assert repaired.rc == 0, repaired.output
+    assert data.read_bytes() == right
+    assert list(single.folder.rglob("*_int8.onnx.data")) == [data]
     back = single.run("rollback.yml")
     assert back.rc == 0, back.output
     assert single.config().read_text() == CONFIG

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from modelops import copying, manifest
 from modelops.errors import ModelOpsError
@@ -42,3 +44,39 @@ def test_no_room(pair, monkeypatch):
     with pytest.raises(ModelOpsError, match="9 bytes free"):
         copying.copy_pair(source, dest, files, check_mode=False)
     assert list(dest.iterdir()) == []
+
+
+def test_artifacts_move_and_are_found_where_they_went(pair, tmp_path):
+    source, dest, files = pair
+    assert copying.move_files(source, dest, files, check_mode=True) == ["a.onnx.data", "a.onnx"]
+    assert not dest.exists()
+    inode = (source / "a.onnx.data").stat().st_ino
+    assert copying.move_files(source, dest, files, check_mode=False) == ["a.onnx.data", "a.onnx"]
+    assert list(source.iterdir()) == []
+    assert (dest / "a.onnx.data").stat().st_ino == inode, "it was not written a second time"
+    assert copying.move_files(source, dest, files, check_mode=False) == []
+    release = tmp_path / "store" / "0123456789abcdef"
+    release.parent.mkdir()
+    assert manifest.standing(source, [tmp_path / "none", tmp_path / "store"], files) is None
+    dest.rename(release)
+    assert manifest.standing(source, [tmp_path / "none", tmp_path / "store"], files) == release
+    data = release / "a.onnx.data"
+    data.write_bytes(b"\1" * data.stat().st_size)
+    places = [tmp_path / "store"]
+    assert manifest.standing(source, places, files, verified=False) == release
+    assert manifest.standing(source, places, files) is None
+
+
+def test_from_disk_to_disk_artifacts_are_copied_hashed_and_removed(pair, monkeypatch):
+    source, dest, files = pair
+    rename = copying.rename_durable
+
+    def elsewhere(one, other):
+        if one.parent != other.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(one, other)
+
+    monkeypatch.setattr(copying, "rename_durable", elsewhere)
+    assert copying.move_files(source, dest, files, check_mode=False) == ["a.onnx.data", "a.onnx"]
+    assert all(row["ok"] for row in manifest.verify(dest, files))
+    assert list(source.iterdir()) == []

@@ -185,6 +185,25 @@ def test_one_flipped_byte_is_found_and_repaired(voice, name):
     assert models.tree(voice.parent) == before
 
 
+def test_a_pair_that_moved_on_is_found_and_a_damaged_one_is_made_again(voice, tmp_path):
+    builder, live = tmp_path / "builder", tmp_path / "live"
+    builder.mkdir()
+    live.mkdir()
+    assert go(voice, builder / "out.onnx", places=[live])["folder"] == str(builder)
+    for path in builder.iterdir():
+        path.rename(live / path.name)
+    for check_mode in (True, False):
+        found = go(voice, builder / "out.onnx", places=[live], check_mode=check_mode)
+        assert not found["changed"] and found["folder"] == str(live)
+        assert found["artifacts"][0]["path"] == str(live / "out.onnx")
+    assert list(builder.iterdir()) == []
+    data = live / "out.onnx.data"
+    data.write_bytes(b"\1" * data.stat().st_size)
+    made = go(voice, builder / "out.onnx", places=[live])
+    assert made["changed"] and made["folder"] == str(builder)
+    assert (builder / "out.onnx").is_file()
+
+
 def test_an_existing_pair_of_another_source_is_replaced_whole(tmp_path):
     small = models.matmul(tmp_path / "small.onnx", 8, 8)
     large = models.matmul(tmp_path / "large.onnx", 64, 64)
