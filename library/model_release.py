@@ -227,7 +227,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": False, "lock": lease.holder(root), **found}
     if check_mode or not root.is_dir():
         return _change(store, params, check_mode)
-    with lease.one_call(root):
+    with moves.alone(store, params["config"]):
         return _change(store, params, check_mode)
 
 

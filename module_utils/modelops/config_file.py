@@ -67,6 +67,7 @@ class Plan:
                 "the configuration changed while this run was at work",
                 where=self.path,
                 remedy="Run again: the change is then planned on the file as it is now.",
+                config_changed=True,
             )
         base = self.before if self.before is not None else str(option["content"]).encode()
         self.fp32 = splice.apply(base, option["fp32"], where=self.path)
@@ -191,29 +192,50 @@ def _not_kept(path: Path, what: str) -> ModelOpsError:
 
 
 def carry_over(content: bytes, source: bytes, target: bytes) -> bytes | None:
-    """Replace in `content` the lines in which `source` and `target` differ.
+    """Make the change from `source` to `target` in `content`, an edited `source`.
+
+    Another model's run may have changed its own block of the same file, and its lines may read as
+    ours do: a group of lines is found by where it stands between those that nobody edited, and only
+    where it reads as no other by its text.
 
     Returns:
-        The new text; None unless each group of such lines stands in it exactly once, or is
-        replaced already.
+        The new text; None when a group is not found, or not the only one, and not changed already.
     """
     lines, old, new = (text.splitlines(keepends=True) for text in (content, source, target))
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    for tag, i, i_end, j, j_end in matcher.get_opcodes():
+    at = _alignment(old, lines)
+    edits = []
+    for tag, i, i_end, j, j_end in difflib.SequenceMatcher(
+        None, old, new, autojunk=False
+    ).get_opcodes():
         if tag == "equal":
             continue
-        if tag == "insert":
-            return None  # nothing tells where the new lines belong
-        places = _places(lines, old[i:i_end])
-        if len(places) == 1:
-            lines[places[0] : places[0] + i_end - i] = new[j:j_end]
-        elif places or (j < j_end and len(_places(lines, new[j:j_end])) != 1):
+        group, changed = old[i:i_end], new[j:j_end]
+        start = at[i] if i < i_end else at[i - 1] + 1 if i else 0
+        stands = [at[n] for n in range(i, i_end)] == list(range(start, start + len(group)))
+        if start >= 0 and stands and (group or start == at[i_end]):
+            edits.append((start, group, changed))
+        elif len(_places(old, group)) == 1 == len(_places(lines, group)):
+            edits.append((_places(lines, group)[0], group, changed))
+        elif not changed or len(_places(lines, changed)) != 1 or _places(lines, group):
             return None
+    for start, group, changed in sorted(edits, reverse=True):
+        lines[start : start + len(group)] = changed
     return b"".join(lines)
+
+
+def _alignment(old: list[bytes], lines: list[bytes]) -> dict[int, int]:
+    """Return where each line of an older text stands now: -9 for none, so that none follows it."""
+    at = dict.fromkeys(range(len(old)), -9)
+    matcher = difflib.SequenceMatcher(None, old, lines, autojunk=False)
+    for i, j, size in matcher.get_matching_blocks():
+        at |= {i + n: j + n for n in range(size)}
+    return at | {len(old): len(lines)}
 
 
 def _places(lines: list[bytes], group: list[bytes]) -> list[int]:
     size = len(group)
+    if not size:
+        return []
     return [n for n in range(len(lines) - size + 1) if lines[n : n + size] == group]
 
 

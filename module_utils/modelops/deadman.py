@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import lease, release
+from . import moves, release
 from .errors import ModelOpsError
 from .files import write_atomic
 from .store import Store
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         if arguments[0] == "due":
             state = store.load()
             return 0 if state["pending"] or not state["confirmed"] else 1
-        with lease.one_call(store.root):
+        with moves.alone(store, None):
             done = release.revert(store, None, by="the target's timer", reason=_REASON, void=False)
     except ModelOpsError as error:
         print(error, file=sys.stderr)

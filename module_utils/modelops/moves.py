@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import config_file
+from . import config_file, lease
 from .errors import ModelOpsError
 from .files import rename_durable, write_atomic
 from .store import FP32, State, Store, record, stamp
@@ -84,6 +85,26 @@ class Change:
         return result
 
 
+@contextmanager
+def alone(store: Store, config: Mapping[str, Any] | None) -> Iterator[None]:
+    """Let one call at a time change the models' folder, and the configuration, which others share.
+
+    Args:
+        config: see config_file.Plan; without it the configuration of the last activation.
+
+    Raises:
+        ModelOpsError: another call is at work there for too long.
+    """
+    known = _stored(store, "path")
+    path = config["path"] if config else known.decode() if known else None
+    with ExitStack() as held:
+        held.enter_context(lease.one_call(store.root))
+        folder = Path(path).parent if path else store.root
+        if folder.is_dir() and not folder.samefile(store.root):
+            held.enter_context(lease.one_call(folder))
+        yield
+
+
 def recover(
     store: Store, check_mode: bool = False, *, restore: bool = True
 ) -> dict[str, Any] | None:
@@ -131,11 +152,14 @@ def _undo(store: Store, state: State, restore: bool) -> None:
     for live in reversed(store.live):
         if leaving and (leaving / live.name).exists() and not live.exists():
             rename_durable(leaving / live.name, live)
-    if texts["before"] in (None, current) or current != texts["fp32"] or not restore:
+    before, fp32 = texts["before"], texts["fp32"]
+    if not restore or current is None or before is None or fp32 is None:
         return
-    if not store.live_problems(state, True):
-        assert texts["before"] is not None
-        config_file.replace(path, texts["before"], config_file.digest(current))
+    # Another model's run may have changed its own block since.
+    back = before if current == fp32 else config_file.carry_over(current, fp32, before)
+    if back not in (None, current) and not store.live_problems(state, True):
+        assert back is not None
+        config_file.replace(path, back, config_file.digest(current))
 
 
 def switch(
@@ -206,7 +230,7 @@ def planned_texts(
     """
     if config is not None and config.get("unreadable"):
         return _stored_texts(store, config, to)
-    if config is not None and not moved:
+    if config is not None and not moved and not _changed_since(store, config):
         plan = config_file.Plan(config)
         gone = _stored_for(store, plan.path, to) if plan.before is None else None
         fp32 = gone or plan.fp32
@@ -218,6 +242,16 @@ def planned_texts(
     else:
         fp32 = _by_hand(store, current, path)
     return Texts(path, current, fp32, fp32 if to == FP32 else current)
+
+
+def _changed_since(store: Store, config: Mapping[str, Any]) -> bool:
+    """Tell whether a file is not the one that its edits were planned for, but can do without them.
+
+    Another model's run may have changed its own block; that must not stand in a way back.
+    """
+    now = config_file.read(Path(config["path"]))
+    known = _stored(store, "path") == str(config["path"]).encode()
+    return known and now is not None and config_file.digest(now) != config["sha256"]
 
 
 def _stored_texts(store: Store, config: Mapping[str, Any], to: str) -> Texts:

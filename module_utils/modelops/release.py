@@ -371,7 +371,7 @@ def _keep_backup(change: Change, plan: config_file.Plan) -> None:
     path = str(plan.path).encode()
     change.do("keep the configuration's path", lambda: keep_text(store, "path", path))
     if before is not None and before != plan.int8:
-        backup = plan.path.with_name(f"{plan.path.name}.before-int8")
+        backup = plan.path.with_name(f"{plan.path.name}.before-{store.name}_int8")
         change.do(f"write {backup}", lambda: config_file.keep_copy(plan.path, before, backup))
 
 

@@ -25,27 +25,31 @@ FP32_FILES = {"m.onnx": b"fp32 graph", "m.onnx.data": b"fp32 weights"}
 class Target:
     """The state of a target's disk, and short calls of the operations."""
 
-    def __init__(self, folder: Path) -> None:
-        self.home = folder
+    def __init__(
+        self, folder: Path, model: str = "m", block: tuple = BLOCK, files: dict = FP32_FILES
+    ) -> None:
+        self.home, self.model, self.block, self.fp32 = folder, model, block, files
+        self.int8 = INT8 | {"model_path": f"models/onnx/{model}_int8.onnx"}
         self.root = folder / "models" / "onnx"
-        self.root.mkdir(parents=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         self.config = folder / "config" / "sarai.yaml"
-        self.config.parent.mkdir()
-        self.config.write_text(CONFIG)
-        for name, content in FP32_FILES.items():
+        self.config.parent.mkdir(exist_ok=True)
+        if not self.config.exists():
+            self.config.write_text(CONFIG)
+        for name, content in files.items():
             (self.root / name).write_bytes(content)
-        self.store = Store(self.root, "m")
+        self.store = Store(self.root, model)
         self.pairs: dict[str, dict[str, bytes]] = {}
 
-    def arrive(self, word: str) -> dict:
-        """Put a pair into the incoming folder; returns its manifest."""
-        files = {
-            "m_int8.onnx": f"graph of {word}".encode(),
-            "m_int8.onnx.data": f"weights of {word}".encode() * 50,
-        }
+    def arrive(self, word: str, data: bool = True) -> dict:
+        """Put a pair, or a graph alone, into the incoming folder; returns its manifest."""
+        graph = f"{self.model}_int8.onnx"
+        files = {graph: f"graph of {word}".encode()}
+        if data:
+            files[f"{graph}.data"] = f"weights of {word}".encode() * 50
         made = manifest.build(
             [entry(name, content) for name, content in files.items()],
-            [entry(name, content) for name, content in FP32_FILES.items()],
+            [entry(name, content) for name, content in self.fp32.items()],
             {}, [], {},
         )  # fmt: skip
         incoming = self.store.incoming / made["release_id"]
@@ -63,28 +67,29 @@ class Target:
     def plan(self) -> tuple[dict, dict]:
         """What the controller plans: the option config, and the owner's values."""
         content = self.config.read_bytes()
-        current = yaml_edit.read(content, BLOCK, INT8)
+        current = yaml_edit.read(content, self.block, self.int8)
         named = current["model_path"]["value"]
-        owner = current if named != INT8["model_path"] else self.store.load()["previous"]
-        back = config_values.restoring(owner) if owner else {"model_path": "models/onnx/m.onnx"}
+        owner = current if named != self.int8["model_path"] else self.store.load()["previous"]
+        fp32 = {"model_path": f"models/onnx/{self.model}.onnx"}
+        back = config_values.restoring(owner) if owner else fp32
         config = {
             "path": str(self.config),
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": None,
-            "fp32": yaml_edit.plan(content, BLOCK, back),
-            "int8": yaml_edit.plan(content, BLOCK, INT8),
+            "fp32": yaml_edit.plan(content, self.block, back),
+            "int8": yaml_edit.plan(content, self.block, self.int8),
         }
         return config, owner
 
     def plan_without_state(self) -> dict:
         """What the controller plans when the owner's values are not known."""
         content = self.config.read_bytes()
-        back = {"model_path": "models/onnx/m.onnx", "max_memory_mb": 4400}
+        back = {"model_path": f"models/onnx/{self.model}.onnx", "max_memory_mb": 4400}
         return {
             "path": str(self.config),
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": None,
-            "fp32": yaml_edit.plan(content, BLOCK, back),
+            "fp32": yaml_edit.plan(content, self.block, back),
             "int8": [],
         }
 
@@ -113,20 +118,29 @@ class Target:
 
     def named(self) -> str:
         """The model that the configuration names."""
-        return yaml.safe_load(self.config.read_text())["audio_omni"]["model_path"]
+        found = yaml.safe_load(self.config.read_text())
+        for key in self.block:
+            found = found[key]
+        return found["model_path"]
 
     def in_service(self) -> str:
         """Which whole pair the configuration names: fp32, a release id, or an error.
 
         This is the invariant: at every instant it names one.
         """
-        for name, content in FP32_FILES.items():
+        for name, content in self.fp32.items():
             assert (self.root / name).read_bytes() == content, "FP32 was touched"
         graph = self.home / self.named()
-        found = {p.name: p.read_bytes() for p in (graph, graph.with_name(f"{graph.name}.data"))}
-        if found == FP32_FILES:
+        data = graph.with_name(f"{graph.name}.data")
+        found = {path.name: path.read_bytes() for path in (graph, data) if path.exists()}
+        if graph.name in self.fp32:
             return "fp32"
-        return next(release_id for release_id, files in self.pairs.items() if files == found)
+        # A graph alone reads no data file, whatever lies beside it.
+        return next(
+            release_id
+            for release_id, files in self.pairs.items()
+            if files == {name: found.get(name) for name in files}
+        )
 
 
 def entry(name: str, content: bytes) -> dict:

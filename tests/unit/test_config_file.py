@@ -57,7 +57,7 @@ def test_acl_and_attributes_are_kept_there_and_back(guarded: Target) -> None:
     guarded.release("A")
     assert guarded.in_service() != "fp32"
     assert rights(guarded.config) == before
-    backup = guarded.config.with_name("sarai.yaml.before-int8")
+    backup = guarded.config.with_name("sarai.yaml.before-m_int8")
     assert rights(backup) == before
     assert backup.read_text() == CONFIG
     guarded.roll_back()
@@ -71,7 +71,7 @@ def test_an_acl_of_the_folder_opens_nothing(target: Target) -> None:
     os.setxattr(target.config.parent, DEFAULT_ACL, acl(group=6, mask=6))
     target.release("A")
     assert rights(target.config) == before
-    assert rights(target.config.with_name("sarai.yaml.before-int8")) == before
+    assert rights(target.config.with_name("sarai.yaml.before-m_int8")) == before
 
 
 def test_owner_and_special_bits_are_kept(target: Target) -> None:

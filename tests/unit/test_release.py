@@ -28,7 +28,7 @@ def test_stage_activate_commit_roll_back(target):
     assert not target.commit(a)["changed"]
     assert not target.activate(a)["changed"]
     assert not target.stage(listed)["changed"]
-    assert target.config.with_name("sarai.yaml.before-int8").read_text() == CONFIG
+    assert target.config.with_name("sarai.yaml.before-m_int8").read_text() == CONFIG
     assert target.roll_back()["changed"]
     assert target.in_service() == "fp32"
     assert target.config.read_text() == CONFIG
