@@ -155,7 +155,7 @@ def failed_gates(judged: Iterable[Mapping[str, Any]]) -> list[str]:
         f"{row['name']} {row['figure']} is not {row['op']} {row['threshold']}"
         f" ({row['verdict']}{': ' + row['note'] if row['note'] else ''})"
         for row in judged
-        if row["required"] and row["verdict"] != "pass"
+        if row["required"] and row["verdict"] not in ("pass", "not_applicable")
     ]
 
 

@@ -9,7 +9,7 @@ module: onnx_compare
 short_description: Measure an INT8 model against its FP32 model, and judge it by gates
 description:
   - Runs both models, each in a child process of its own, on the same inputs. The outputs are
-    compared block by block through files, the runs are timed in turn (A B, B A, ...) so that noise
+    compared block by block in memory, the runs are timed in turn (A B, B A, ...) so that noise
     hits both alike.
   - Judges the figures by I(gates) and gives a verdict.
   - With I(record) the figures are kept in a file. When it holds some for exactly the same I(key),
@@ -47,16 +47,19 @@ options:
         C(inconclusive) when a required one is, else C(pass).
       - A gate is inconclusive when its figure was not measured, or its spread holds the threshold.
         A similarity that is "nan", since a model gave values that are not finite, fails.
+      - Outputs of integers (token ids), booleans and strings are judged by C(agreement_min), the
+        share of equal values. Where only floats are gated and there are such outputs, C(>= 0.98)
+        is wanted of them. A gate on a kind of outputs that the model lacks is C(not_applicable).
     type: list
     elements: dict
     default: []
     suboptions:
       name:
         description:
-          - The figure - C(cosine_min), C(cosine_mean), C(mse), C(mae), C(max_abs_error),
-            C(sqnr_db), C(speedup), C(rss_ratio), C(load_ratio), or a figure of
-            M(onnx_benchmark) as C(reference_NAME) or C(candidate_NAME), for instance
-            C(candidate_p50_s). True is 1 and false is 0.
+          - The figure - C(cosine_min), C(cosine_mean), C(mse), C(mse_mean), C(mae), C(mae_mean),
+            C(max_abs_error), C(sqnr_db), C(agreement_min), C(agreement_mean), C(speedup),
+            C(rss_ratio), C(load_ratio), or a figure of M(onnx_benchmark) as C(reference_NAME)
+            or C(candidate_NAME), for instance C(candidate_p50_s). True is 1 and false is 0.
         type: str
         required: true
       op:
@@ -136,10 +139,8 @@ options:
     type: float
     default: 600
   work_dir:
-    description:
-      - An existing folder for temporary files, the system's own by default. It should be on a
-        disk, as the outputs of both models (4 GB for the real one) lie there while they are
-        compared.
+    description: An existing folder for temporary files, the system's own by default. Outputs lie in
+      memory.
     type: path
 attributes:
   check_mode:
@@ -202,30 +203,59 @@ notes:
   returned: success
   type: list
   elements: str
+float_rows:
+  description: How many rows of RV(similarity_rows) are of floats.
+  returned: when there are figures
+  type: int
+discrete_rows:
+  description: How many are of integers, booleans or strings.
+  returned: when there are figures
+  type: int
+agreement_min:
+  description: The lowest share of equal values over outputs that are not floats, and samples.
+  returned: when there are such outputs
+  type: float
+agreement_mean:
+  description: The mean share.
+  returned: when there are such outputs
+  type: float
+mse_mean:
+  description: The mean of the mean squared errors.
+  returned: when there are outputs of floats
+  type: float
+mae_mean:
+  description: The mean of the mean absolute errors.
+  returned: when there are outputs of floats
+  type: float
+reference_rms:
+  description: The root mean square of the reference's output with the highest mean squared error,
+    the scale that errors are read against.
+  returned: when there are outputs of floats
+  type: float
 cosine_min:
   description: The lowest cosine over outputs and samples. All similarities are "nan" when a value
     of either model was not finite.
-  returned: when there are figures
+  returned: when there are outputs of floats
   type: float
 cosine_mean:
   description: The mean cosine over outputs and samples.
-  returned: when there are figures
+  returned: when there are outputs of floats
   type: float
 mse:
   description: The highest mean squared error.
-  returned: when there are figures
+  returned: when there are outputs of floats
   type: float
 mae:
   description: The highest mean absolute error.
-  returned: when there are figures
+  returned: when there are outputs of floats
   type: float
 max_abs_error:
   description: The highest absolute error of a value.
-  returned: when there are figures
+  returned: when there are outputs of floats
   type: float
 sqnr_db:
   description: The lowest ratio of signal to quantization noise, in dB, at most 319 (no error).
-  returned: when there are figures
+  returned: when there are outputs of floats
   type: float
 similarity_rows:
   description: The similarity of each output and sample.

@@ -19,17 +19,25 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from . import session_child
+from . import session_child, session_inputs, session_outputs
 from .errors import ModelOpsError
 
 # The child's program comes as the first line of its standard input: a command line holds no more
-# than 32,767 characters on Windows.
+# than 32,767 characters on Windows. Its modules are those of a package that has no other.
 _BOOT = (
-    "import json, sys\n"
-    "program = json.loads(sys.stdin.readline())\n"
-    "exec(compile(program, 'session_child.py', 'exec'), {'__name__': '__main__'})"
+    "import json, sys, types\n"
+    "modules = json.loads(sys.stdin.readline())\n"
+    "program = modules.pop('__main__')\n"
+    "sys.modules['child'] = types.ModuleType('child')\n"
+    "sys.modules['child'].__path__ = []\n"
+    "for name, text in modules.items():\n"
+    "    module = sys.modules['child.' + name] = types.ModuleType('child.' + name)\n"
+    "    exec(compile(text, name + '.py', 'exec'), module.__dict__)\n"
+    "names = {'__name__': '__main__', '__package__': 'child'}\n"
+    "exec(compile(program, 'session_child.py', 'exec'), names)"
 )
 _STDERR_TAIL = 2000  # characters
 
@@ -47,7 +55,7 @@ class Setup:
         threads: within an operator; 0 is onnxruntime's default.
         session_options: further session options; none gives the default session.
         timeout_s: limit of each single step: start, load, or one run.
-        work_dir: where outputs are kept while they are compared; None is the system's temp folder.
+        work_dir: for temporary files; None is the system's temp folder.
     """
 
     seed: int = 0
@@ -121,7 +129,7 @@ class Child:
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._send(child_program() if program is None else program)
+        self._send(child_modules(program))
 
     def __enter__(self) -> Child:
         return self
@@ -231,19 +239,27 @@ def _advice(do: str) -> str:
     }.get(do, "Check that ranges, shapes and inputs fit the model.")
 
 
-def child_program() -> str:
-    """Return the text of session_child.py, also from a zip or a loader that holds it in memory.
+def child_modules(main: str | None = None) -> dict[str, str]:
+    """Return the texts of the child's modules by name; `__main__` is session_child.py, or `main`.
+
+    They are found also in a zip, and with a loader that holds them in memory.
 
     Raises:
         ModelOpsError: this package's loader keeps no source.
     """
-    loader = session_child.__spec__.loader if session_child.__spec__ else None
+    imported = {"session_inputs": session_inputs, "session_outputs": session_outputs}
+    texts = {name: _source(module) for name, module in imported.items()}
+    return {**texts, "__main__": _source(session_child) if main is None else main}
+
+
+def _source(module: ModuleType) -> str:
+    loader = module.__spec__.loader if module.__spec__ else None
     get_source = getattr(loader, "get_source", None)
-    source = get_source(session_child.__name__) if get_source else None
+    source = get_source(module.__name__) if get_source else None
     if not source:
         raise ModelOpsError(
             "the program of the child process cannot be read",
-            where=session_child.__name__,
+            where=module.__name__,
             remedy="Load the package with a loader that has get_source.",
         )
     return str(source)
@@ -267,7 +283,7 @@ class Model:
         self.peak_rss_bytes = self.output_bytes = 0
         self.finite = self.repeatable = True
         self._work = work
-        self._hashes: dict[int, str] = {}
+        self._checksums: dict[int, int] = {}
         self._child: Child | None = None
 
     def __enter__(self) -> Model:
@@ -280,6 +296,7 @@ class Model:
                 providers=list(self.setup.providers),
                 threads=self.setup.threads,
                 session_options=dict(self.setup.session_options),
+                work=str(self._work),
             )
         except BaseException:
             child.close(kindly=False)
@@ -305,7 +322,8 @@ class Model:
         sample: int = 0,
         timed: bool = False,
         inspect: bool = False,
-        output: Path | None = None,
+        share: bool = False,
+        fresh: bool = False,
         take: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """Run once on the inputs of a sample.
@@ -313,22 +331,29 @@ class Model:
         Args:
             timed: the run counts among `seconds`.
             inspect: check that outputs are finite and equal to those of this sample's other runs.
-            output: an existing folder that takes the raw outputs as 0.bin, 1.bin, ...
-            take: {count, seed}: only the values at so many positions (session_child.positions).
+            share: the reply tells where the outputs lie, see outputs.opened. The next run writes
+                into the same memory.
+            fresh: write into new memory: what was opened of an earlier run stays as it is.
+            take: {count, seed}: share only the values at so many positions
+                (session_outputs.positions).
         """
         assert self._child is not None
-        spec = self.setup.input_spec(sample)
-        folder = str(output) if output else None
-        chosen = dict(take) if take else None
-        reply = self._child.ask("run", inputs=spec, inspect=inspect, output=folder, take=chosen)
+        reply = self._child.ask(
+            "run",
+            inputs=self.setup.input_spec(sample),
+            inspect=inspect,
+            share=share,
+            fresh=fresh,
+            take=dict(take) if take else None,
+        )
         if math.isnan(self.first_s):
             self.first_s = reply["seconds"]
         if timed:
             self.seconds.append(reply["seconds"])
-        if "sha256" in reply:
+        if "checksum" in reply:
             self.finite = self.finite and reply["finite"]
-            known = self._hashes.setdefault(sample, reply["sha256"])
-            self.repeatable = self.repeatable and known == reply["sha256"]
+            known = self._checksums.setdefault(sample, reply["checksum"])
+            self.repeatable = self.repeatable and known == reply["checksum"]
         self.output_bytes = sum(output["bytes"] for output in reply["outputs"])
         self.peak_rss_bytes = max(self.peak_rss_bytes, reply["peak_rss_bytes"])
         return reply

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 DONE, FAILED, GATE_FAILED, INCONCLUSIVE, INTERRUPTED = 0, 1, 3, 4, 130
 # What is required of any INT8 model; the rest depends on the model and is asked for with --gate.
 DEFAULT_GATES = ("cosine_min>0.98", "speedup>=1")
+SIMILARITY = (
+    "cosine_min", "cosine_mean", "mse", "mae", "max_abs_error", "sqnr_db", "reference_rms",
+    "agreement_min",
+)  # fmt: skip
 _GATE = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+.\deE]+)\s*")
 
 Result = dict[str, Any]
@@ -253,14 +257,16 @@ def _show_benchmark(result: Result) -> None:
 
 
 def _show_comparison(result: Result) -> None:
-    for name in ("cosine_min", "cosine_mean", "mse", "mae", "max_abs_error", "sqnr_db"):
-        print(f"{name:14} {_figure(result[name])}")
+    for name in SIMILARITY:
+        if name in result:
+            print(f"{name:14} {_figure(result[name])}")
     value, low, high = (_figure(result["speedup"][key]) for key in ("value", "low", "high"))
     print(f"speedup        {value} ({low} to {high})")
     for name in ("rss_ratio", "load_ratio"):
         print(f"{name:14} {_figure(result[name])}")
     for row in result["judged"]:
-        print(f"gate {row['name']} {row['op']} {row['threshold']:g}: {row['verdict']}")
+        note = f" ({row['note']})" if row["note"] else ""
+        print(f"gate {row['name']} {row['op']} {row['threshold']:g}: {row['verdict']}{note}")
     for note in result["notes"]:
         print(note)
     print(f"verdict: {result['verdict']}")

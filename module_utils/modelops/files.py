@@ -74,11 +74,6 @@ def remove(path: Path) -> None:
     patiently(lambda: path.unlink(missing_ok=True), path)
 
 
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all that is in it."""
-    patiently(lambda: shutil.rmtree(folder), folder)
-
-
 def rename_durable(source: Path, destination: Path) -> None:
     """Rename over whatever is there and make both folders durable."""
     patiently(lambda: os.replace(source, destination), destination)

@@ -19,6 +19,7 @@ from .errors import ModelOpsError
 from .files import write_atomic
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
+NOT_APPLICABLE = "not_applicable"  # the model has no output that the figure is of
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -27,7 +28,13 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 # NaN in one of these means that a model gave values that are not finite: that fails. NaN in any
 # other figure means that it could not be measured: that is inconclusive.
-SIMILARITY = frozenset({"cosine_min", "cosine_mean", "mse", "mae", "max_abs_error", "sqnr_db"})
+FLOATS = frozenset({
+    "cosine_min", "cosine_mean", "mse", "mse_mean", "mae", "mae_mean", "max_abs_error", "sqnr_db",
+})  # fmt: skip
+DISCRETE = frozenset({"agreement_min", "agreement_mean"})
+# What is wanted of outputs that are not floats, where gates name floats alone: the
+# share that sarai_gate_agreement_min has by default.
+AGREEMENT: Mapping[str, Any] = {"name": "agreement_min", "op": ">=", "threshold": 0.98}
 RECORD_SCHEMA = 1
 
 
@@ -89,12 +96,18 @@ def judge(gates: Iterable[Mapping[str, Any]], figures: Mapping[str, Any]) -> lis
     Returns:
         A row a gate, in the gates' order: `name`, `figure` (the number, its JSON-safe spelling, or
         None), `spread` ([low, high] or None), `op`, `threshold`, `promised_threshold`,
-        `changed_threshold` (it is not the promised one), `required`, `verdict` and `note`.
+        `changed_threshold` (it is not the promised one), `required`, `verdict` and `note`. Where
+        floats are gated and the model gives others too, a gate on those is added (AGREEMENT).
 
     Raises:
         ModelOpsError: a gate is malformed.
     """
-    return [_judge_one(Gate.parse(fields), figures) for fields in gates]
+    parsed = [Gate.parse(fields) for fields in gates]
+    floats = [gate for gate in parsed if gate.name in FLOATS]
+    if floats and figures.get("discrete_rows") and not any(g.name in DISCRETE for g in parsed):
+        required = any(gate.required for gate in floats)
+        parsed.append(Gate.parse({**AGREEMENT, "required": required}))
+    return [_judge_one(gate, figures) for gate in parsed]
 
 
 def _judge_one(gate: Gate, figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +120,9 @@ def _judge_one(gate: Gate, figures: Mapping[str, Any]) -> dict[str, Any]:
             spread = (low, high)
     value = _number(given)
     verdict, note = _verdict(gate, value, spread)
+    kind = {**dict.fromkeys(FLOATS, "float"), **dict.fromkeys(DISCRETE, "discrete")}.get(gate.name)
+    if kind and figures.get(f"{kind}_rows") == 0:
+        verdict, note = NOT_APPLICABLE, f"the model has no {kind} outputs"
     promised = gate.promised_threshold
     return {
         "name": gate.name,
@@ -129,7 +145,7 @@ def _verdict(
     if value is None:
         return INCONCLUSIVE, "not measured"
     if math.isnan(value):
-        if gate.name in SIMILARITY:
+        if gate.name in FLOATS:
             return FAIL, "a model gave values that are not finite"
         return INCONCLUSIVE, "not a number"
     if spread is not None:
@@ -142,7 +158,8 @@ def _verdict(
 def overall(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return the verdict of required gates: the worst of fail, inconclusive, pass.
 
-    Promised gates never decide; without a required gate nothing speaks against a pass.
+    Promised gates never decide, nor those on outputs that the model does not have; without a
+    required gate nothing speaks against a pass.
     """
     verdicts = {row["verdict"] for row in rows if row["required"]}
     return next((worst for worst in (FAIL, INCONCLUSIVE) if worst in verdicts), PASS)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 from .child import Model, Setup
 from .errors import ModelOpsError
 from .files import write_atomic
-from .session_child import seeded
-from .similarity import Similarity
+from .outputs import Held, Output, opened
+from .outputs import compare as outputs_alike
+from .session_inputs import seeded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,18 +76,17 @@ def make(model: Path, dest: Path, meta: Mapping[str, Any], setup: Setup) -> None
             inputs = seeded(
                 running.loaded["inputs"], setup.seed + sample, setup.ranges, setup.shapes
             )
-            given = work / f"input-{sample}.npz"
-            np.savez(given, **cast(Any, inputs))
-            outputs = _ask(running, replace(setup, inputs=given), work, sample, meta["positions"])
+            with _asked(running, inputs, work, sample, meta["positions"]) as outputs:
+                values = [output.values() for output in outputs]
             if not running.finite:
                 raise ModelOpsError(
                     "the FP32 model gives values that are not finite",
                     where=model,
                     remedy="Nothing can be compared with it. Look at the model and its inputs.",
                 )
-            arrays |= {f"input/{sample}/{name}": array for name, array in inputs.items()}
-            rows = [{key: row[key] for key in ("name", "dtype", "shape")} for row, _ in outputs]
-            arrays |= {f"output/{sample}/{n}": array for n, (_, array) in enumerate(outputs)}
+            arrays |= {f"input/{sample}/{name}": _plain(array) for name, array in inputs.items()}
+            arrays |= {f"output/{sample}/{n}": _plain(array) for n, array in enumerate(values)}
+            rows = [{"name": o.name, "dtype": o.dtype, "shape": list(o.shape)} for o in outputs]
             described = {**meta, "outputs": rows, "versions": running.started["versions"]}
     text = json.dumps(described, sort_keys=True).encode()
     arrays["meta"] = np.frombuffer(text, np.uint8)
@@ -98,50 +99,44 @@ def compare(model: Path, path: Path, setup: Setup) -> list[dict[str, Any]]:
     """Run a model on the inputs of golden data and compare its outputs with them.
 
     Returns:
-        A row an output and sample, as measure.compare gives in `similarity_rows`.
+        A row an output and sample, see outputs.compare.
 
     Raises:
         ModelOpsError: the file is not usable, or the model does not fit it.
     """
-    import numpy as np
-
     data = _read(path)
     meta, rows = data.pop("meta"), []
     with setup.work_folder() as work, Model(model, setup, work) as running:
         for sample in range(meta["samples"]):
-            given, prefix = work / f"input-{sample}.npz", f"input/{sample}/"
+            prefix = f"input/{sample}/"
             inputs = {k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)}
-            np.savez(given, **inputs)
-            outputs = _ask(running, replace(setup, inputs=given), work, sample, meta["positions"])
-            found = {row["name"]: (row, values) for row, values in outputs}
-            for number, expected in enumerate(meta["outputs"]):
-                row, values = found.get(expected["name"], ({"shape": None}, np.empty(0)))
-                if row["shape"] != expected["shape"]:
-                    raise ModelOpsError(
-                        f"output {expected['name']!r} has the shape {row['shape']} instead of"
-                        f" {expected['shape']}",
-                        where=model,
-                        remedy="Compare a model with golden data of the model it was made from.",
-                    )
-                similarity = Similarity()
-                similarity.add(data[f"output/{sample}/{number}"], values)
-                rows.append({"output": expected["name"], "sample": sample, **similarity.figures()})
+            wanted = [
+                Held(data[f"output/{sample}/{n}"]).output(row["name"], row["shape"])
+                for n, row in enumerate(meta["outputs"])
+            ]
+            with _asked(running, inputs, work, sample, meta["positions"]) as outputs:
+                rows += outputs_alike(wanted, outputs, sample, model)
     return rows
 
 
-def _ask(
-    running: Model, setup: Setup, work: Path, sample: int, positions: int
-) -> list[tuple[dict[str, Any], NDArray[Any]]]:
-    """Run once on given inputs; return each output's description and its chosen values."""
+@contextmanager
+def _asked(
+    running: Model, inputs: Mapping[str, Any], work: Path, sample: int, positions: int
+) -> Iterator[list[Output]]:
+    """Run once on given inputs; give the chosen values of each output."""
     import numpy as np
 
-    running.setup = setup
+    given = work / f"input-{sample}.npz"
+    np.savez(given, **cast(Any, {name: _plain(array) for name, array in inputs.items()}))
+    running.setup = replace(running.setup, inputs=given)
     take = {"count": positions, "seed": sample}
-    reply = running.run(sample, inspect=True, output=work, take=take)
-    return [
-        (row, np.fromfile(work / f"{number}.bin", row["dtype"]))
-        for number, row in enumerate(reply["outputs"])
-    ]
+    with opened(running.run(sample, inspect=True, take=take)) as outputs:
+        yield outputs
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that can be kept without pickling: strings as numpy's own."""
+    return array.astype(str) if array.dtype.kind == "O" else array
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from typing import Any
 
 from .child import Child, Model, Setup
 from .errors import ModelOpsError
-from .files import remove_tree, require_space
-from .similarity import compare_files, worst
+from .outputs import Output, open_in, opened
+from .outputs import compare as outputs_alike
+from .similarity import worst
 
 __all__ = ["Setup", "benchmark", "compare", "cpu", "figures", "versions"]
 
@@ -161,7 +162,7 @@ def compare(
         samples = 1
     with setup.work_folder() as work, contextlib.ExitStack() as loaded:
         models = Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
-        pair = _Pair(*models, work, rows)
+        pair = _Pair(*models, loaded, rows)
         if interleave:
             loaded.enter_context(pair.reference)
             loaded.enter_context(pair.candidate)
@@ -204,20 +205,18 @@ class _Pair:
         self,
         reference: Model,
         candidate: Model,
-        work: Path,
+        stack: contextlib.ExitStack,
         rows: list[dict[str, Any]] | None = None,
     ) -> None:
         self.reference, self.candidate = reference, candidate
-        self._work = work
+        self._stack = stack
         self._rows = [] if rows is None else rows
-        self._outputs: dict[int, list[dict[str, Any]]] = {}  # the reference's, of each sample
 
     def first_round_interleaved(self, samples: int, runs: int) -> None:
         self._require_alike()
-        self._require_space(2 if samples else 0)
         for sample in range(samples):
-            self._run_reference(sample)
-            self._run_candidate(sample)
+            with opened(self.reference.run(sample, inspect=True, share=True)) as outputs:
+                self._run_candidate(sample, outputs)
         if not samples:
             self.reference.run(inspect=True)
             self.candidate.run(inspect=True)
@@ -230,18 +229,18 @@ class _Pair:
                 model.run(timed=True, inspect=number == runs - 1)
 
     def first_round_in_turn(self, samples: int, runs: int) -> None:
-        """Never have both in memory; the reference's outputs wait on disk meanwhile."""
+        """Never have both models in memory; the reference's outputs stay there meanwhile."""
+        kept = []
         with self.reference:
-            self._require_space(samples + 1 if samples else 0)
-            for sample in range(samples):
-                self._run_reference(sample)
-            if not samples:
-                self.reference.run(inspect=True)
+            self.reference.run(inspect=True)
             _time(self.reference, runs)
+            for sample in range(samples):  # the last runs: each leaves its outputs as they are
+                reply = self.reference.run(sample, inspect=True, share=True, fresh=sample > 0)
+                kept.append(open_in(self._stack, reply))
         with self.candidate:
             self._require_alike()
-            for sample in range(samples):
-                self._run_candidate(sample)
+            for sample, outputs in enumerate(kept):
+                self._run_candidate(sample, outputs)
             if not samples:
                 self.candidate.run(inspect=True)
             _time(self.candidate, runs)
@@ -267,35 +266,10 @@ class _Pair:
             "load_ratio": candidate["load_s"] / reference["load_s"],
         }
 
-    def _folder(self, kind: str, sample: int) -> Path:
-        return self._work / f"{kind}-{sample}"
-
-    def _run_reference(self, sample: int) -> None:
-        folder = self._folder("reference", sample)
-        folder.mkdir()
-        reply = self.reference.run(sample, inspect=True, output=folder)
-        self._outputs[sample] = reply["outputs"]
-
-    def _run_candidate(self, sample: int) -> None:
-        """Run the candidate, add the rows of its similarity, and remove the outputs of both."""
-        kept, folder = self._folder("reference", sample), self._folder("candidate", sample)
-        folder.mkdir()
-        outputs = self.candidate.run(sample, inspect=True, output=folder)["outputs"]
-        own = {output["name"]: (number, output) for number, output in enumerate(outputs)}
-        for number, wanted in enumerate(self._outputs.pop(sample)):
-            name = wanted["name"]
-            own_number, found = own[name]
-            if found["shape"] != wanted["shape"]:
-                raise ModelOpsError(
-                    f"output {name!r} has the shape {found['shape']} instead of {wanted['shape']}",
-                    where=self.candidate.path,
-                    remedy="Compare a model with one made from it.",
-                )
-            files = (kept / f"{number}.bin", folder / f"{own_number}.bin")
-            similarity = compare_files(*files, wanted["dtype"], found["dtype"])
-            self._rows.append({"output": name, "sample": sample, **similarity.figures()})
-        remove_tree(kept)
-        remove_tree(folder)
+    def _run_candidate(self, sample: int, reference: Sequence[Output]) -> None:
+        """Run the candidate and add the rows of its similarity."""
+        with opened(self.candidate.run(sample, inspect=True, share=True)) as outputs:
+            self._rows += outputs_alike(reference, outputs, sample, self.candidate.path)
 
     def _require_alike(self) -> None:
         """Refuse models that do not take the same inputs and give the same outputs."""
@@ -310,17 +284,6 @@ class _Pair:
                     where=self.candidate.path,
                     remedy="Compare a model with one made from it.",
                 )
-
-    def _require_space(self, copies: int) -> None:
-        """Refuse a work folder that cannot take the outputs whose size is known beforehand."""
-        import numpy as np
-
-        size = sum(
-            math.prod(row["shape"]) * np.dtype(row["dtype"]).itemsize
-            for row in self.reference.loaded["outputs"]
-            if all(isinstance(length, int) for length in row["shape"])
-        )
-        require_space(self._work, copies * size, "the outputs to compare (see work_dir)")
 
 
 def _time(model: Model, runs: int) -> None:

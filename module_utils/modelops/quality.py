@@ -12,18 +12,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .child import Model, Setup
 from .errors import ModelOpsError
-from .files import remove_tree
 from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
-from .similarity import Similarity, compare_files, worst
+from .gates import AGREEMENT
+from .outputs import Output, compare, open_in, opened
+from .similarity import worst
 
 # Option `quality` -> figure of similarity.worst, and whether it is a lower bound.
 GATES = {"cosine": ("cosine_min", True), "mse": ("mse", False), "mae": ("mae", False),
@@ -55,10 +54,17 @@ def check(quality: Mapping[str, Any]) -> dict[str, float]:
 
 
 def passes(figures: Mapping[str, float], thresholds: Mapping[str, float]) -> bool:
-    """Tell whether every threshold holds; a figure that is NaN does not."""
+    """Tell whether every threshold holds; a figure that is NaN does not.
+
+    Outputs that are not floats must agree as gates.AGREEMENT says.
+    """
+    if figures.get("agreement_min", 1.0) < AGREEMENT["threshold"]:
+        return False
     for name, threshold in thresholds.items():
         figure, lower = GATES[name]
-        value = figures[figure]
+        value = figures.get(figure)
+        if value is None:  # the model has no output of floats
+            continue
         if math.isnan(value) or (value <= threshold if lower else value >= threshold):
             return False
     return True
@@ -67,47 +73,34 @@ def passes(figures: Mapping[str, float], thresholds: Mapping[str, float]) -> boo
 class Judge:
     """Measures candidates against the outputs of the source, which is run once a sample."""
 
-    def __init__(self, source: Path, setup: Setup, samples: int, work: Path) -> None:
-        self._source, self._setup, self._work = source, setup, work
+    def __init__(
+        self, source: Path, setup: Setup, samples: int, work: Path, stack: ExitStack
+    ) -> None:
+        self._source, self._setup, self._work, self._stack = source, setup, work, stack
         self._samples = 1 if setup.inputs else samples
-        self._rows: list[list[dict[str, Any]]] = []
+        self._reference: list[list[Output]] = []
 
     def measure(self, candidate: Path) -> Figures:
         """Return the worst similarity over samples and outputs, see similarity.worst."""
-        if not self._rows:
-            self._rows = [outputs for _, outputs in self._run(self._source, "reference")]
+        if not self._reference:
+            with Model(self._source, self._setup, self._work) as model:
+                for sample in range(self._samples):
+                    reply = model.run(sample, share=True, fresh=True)
+                    self._reference.append(open_in(self._stack, reply))
         rows: list[dict[str, Any]] = []
-        for sample, outputs in self._run(candidate, "candidate"):
-            found = {output["name"]: (n, output) for n, output in enumerate(outputs)}
-            for number, wanted in enumerate(self._rows[sample]):
-                own_number, own = found[wanted["name"]]
-                if own["shape"] != wanted["shape"]:  # as of a NonZero that finds more
-                    rows.append(Similarity.none())
-                    continue
-                rows.append(
-                    compare_files(
-                        self._work / f"reference-{sample}" / f"{number}.bin",
-                        self._work / f"candidate-{sample}" / f"{own_number}.bin",
-                        wanted["dtype"],
-                        own["dtype"],
-                    ).figures()
-                )
-            remove_tree(self._work / f"candidate-{sample}")
+        with Model(candidate, self._setup, self._work) as model:
+            for sample, wanted in enumerate(self._reference):
+                with opened(model.run(sample, share=True)) as found:
+                    # Another shape is not like: as of a NonZero that finds more.
+                    rows += compare(wanted, found, sample, candidate, strict=False)
         return worst(rows)
-
-    def _run(self, path: Path, kind: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        with Model(path, self._setup, self._work) as model:
-            for sample in range(self._samples):
-                folder = self._work / f"{kind}-{sample}"
-                folder.mkdir()
-                yield sample, model.run(sample, output=folder)["outputs"]
 
 
 @contextmanager
 def judging(source: Path, setup: Setup, samples: int) -> Iterator[Judge]:
-    """Give a Judge with a temporary folder for outputs (2 GB an output of the real model)."""
-    with setup.work_folder() as work:
-        yield Judge(source, setup, samples, work)
+    """Give a Judge, which keeps the source's outputs in memory (2 GB each of the real model)."""
+    with setup.work_folder() as work, ExitStack() as stack:
+        yield Judge(source, setup, samples, work, stack)
 
 
 def rank(probe: Path, pairs: Sequence[tuple[str, str, str]], setup: Setup) -> list[str]:
@@ -120,14 +113,12 @@ def rank(probe: Path, pairs: Sequence[tuple[str, str, str]], setup: Setup) -> li
     """
     if not any(error for _, error, _ in pairs):
         return sorted(node for node, _, _ in pairs)
-    with setup.work_folder() as work, Model(probe, setup, work) as model:
-        folder = work / "sums"
-        folder.mkdir()
-        outputs = model.run(output=folder)["outputs"]
-        sums = {
-            output["name"]: float(np.fromfile(folder / f"{n}.bin", output["dtype"])[0])
-            for n, output in enumerate(outputs)
-        }
+    with (
+        setup.work_folder() as work,
+        Model(probe, setup, work) as model,
+        opened(model.run(share=True)) as outputs,
+    ):
+        sums = {output.name: float(output.values()[0]) for output in outputs}
     errors = [
         (-_ratio(sums[error], sums[whole]) if error else 0.0, node) for node, error, whole in pairs
     ]

@@ -33,6 +33,10 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def decibel(value: float) -> str:
+    return f"{value:.1f} dB"
+
+
 def plain(value: float) -> str:
     return f"{value:.5g}"
 
@@ -50,8 +54,13 @@ VIEWS: dict[str, tuple[str, Format, str]] = {
     ),
     "candidate_load_s": ("load time", seconds, "load_s"),
     "cosine_min": ("cosine similarity, worst", plain, ""),
+    "cosine_mean": ("cosine similarity, mean", plain, ""),
     "mse": ("mean squared error", plain, ""),
+    "mse_mean": ("mean squared error, mean", plain, ""),
     "mae": ("mean absolute error", plain, ""),
+    "mae_mean": ("mean absolute error, mean", plain, ""),
+    "sqnr_db": ("signal to quantization noise", decibel, ""),
+    "agreement_min": ("equal tokens, worst", percent, ""),
 }
 FORMATS: dict[str, Format] = {
     "bytes": size, "peak_rss_bytes": size, "rss_without_output_bytes": size,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from modelops.errors import ModelOpsError
 from modelops.gates import (
     FAIL,
+    FLOATS,
     INCONCLUSIVE,
     OPERATORS,
     PASS,
-    SIMILARITY,
     Record,
     json_safe,
     judge,
@@ -62,7 +62,7 @@ def test_what_was_not_measured_is_inconclusive(figure):
 
 @pytest.mark.parametrize("figure", [math.nan, "nan"])
 def test_nan_fails_a_similarity_and_leaves_anything_else_open(figure):
-    for name in SIMILARITY:
+    for name in FLOATS:
         for op in OPERATORS:
             assert verdict(figure, name=name, op=op) == FAIL
     assert verdict(figure, name="speedup") == INCONCLUSIVE
@@ -175,3 +175,39 @@ def test_an_edited_entry_is_not_believed(tmp_path: Path):
     record = Record(path)
     assert record.get(KEY) is None
     assert "edited" in record.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("figures", "verdicts", "overall_is"),
+    [
+        (
+            {"float_rows": 0, "discrete_rows": 1, "agreement_min": 0.3},
+            "not_applicable fail",
+            "fail",
+        ),
+        ({"float_rows": 0, "discrete_rows": 1, "agreement_min": 1}, "not_applicable pass", "pass"),
+        ({"float_rows": 1, "discrete_rows": 0, "cosine_min": 0.99}, "pass", "pass"),
+        (
+            {"float_rows": 1, "discrete_rows": 1, "cosine_min": 0.99, "agreement_min": 0.9},
+            "pass fail",
+            "fail",
+        ),
+        ({}, "inconclusive", "inconclusive"),
+    ],
+)
+def test_outputs_that_are_not_floats_are_judged_by_agreement(figures, verdicts, overall_is):
+    judged = judge([{"name": "cosine_min", "op": ">", "threshold": 0.98}], figures)
+    assert [row["verdict"] for row in judged] == verdicts.split()
+    assert overall(judged) == overall_is
+
+
+def test_a_gate_on_agreement_takes_the_place_of_the_implied_one():
+    gates = [
+        {"name": "cosine_min", "op": ">", "threshold": 0.98},
+        {"name": "agreement_min", "op": ">=", "threshold": 0.2},
+    ]
+    figures = {"float_rows": 0, "discrete_rows": 2, "agreement_min": 0.3}
+    assert overall(judge(gates, figures)) == "pass"
+    floats = {"float_rows": 2, "discrete_rows": 0, "cosine_min": 1.0}
+    assert [row["verdict"] for row in judge(gates, floats)] == ["pass", "not_applicable"]
+    assert overall(judge(gates, floats)) == "pass"

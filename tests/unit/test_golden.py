@@ -13,7 +13,7 @@ from modelops.errors import ModelOpsError
 from modelops.measure import compare
 from modelops.quantize import Recipe, quantize
 from modelops.sample import make_sample
-from modelops.session_child import positions
+from modelops.session_outputs import positions
 
 SETUP = Setup(ranges={"audio_codes": [0, 1023]}, seed=3)
 

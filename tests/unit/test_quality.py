@@ -132,8 +132,8 @@ def test_an_output_of_another_size_is_no_likeness(tmp_path):
         {"x": (TensorProto.FLOAT, [8, 512])}, {"y": (TensorProto.INT64, [2, "n"])},
     )  # fmt: skip
     result = go(src, {"cosine": 0.98})
-    assert np.isnan(result["quality_path"][0]["figures"]["cosine_min"])
-    assert result["quality_path"][-1]["figures"]["cosine_min"] > 0.98
+    assert result["quality_path"][0]["figures"]["agreement_min"] == 0
+    assert result["quality_path"][-1]["figures"]["agreement_min"] > 0.98
 
 
 def test_what_passes_by_the_rule_moves_nothing(tmp_path):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from modelops import similarity
-from modelops.errors import ModelOpsError
-from modelops.similarity import SQNR_LIMIT_DB, Similarity, compare_files, worst
+from modelops.similarity import SQNR_LIMIT_DB, Similarity, worst
 
 VALUES = st.floats(-100, 100, width=32).filter(lambda value: value == 0 or abs(value) > 1e-3)
 PAIRS = hnp.arrays(np.float32, st.tuples(st.just(2), st.integers(1, 50)), elements=VALUES)
@@ -64,24 +61,6 @@ def test_one_value_that_is_not_finite_makes_every_figure_nan(bad, side):
     assert all(math.isnan(value) for value in result.figures().values())
 
 
-def test_files_are_compared_in_blocks_and_types_may_differ(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(similarity, "BLOCK", 7)
-    reference = np.random.default_rng(0).standard_normal(50).astype(np.float32)
-    reference.tofile(tmp_path / "r")
-    reference.astype(np.float16).tofile(tmp_path / "c")
-    figures = compare_files(tmp_path / "r", tmp_path / "c", "float32", "float16").figures()
-    expected = figures_of(reference, reference.astype(np.float16))
-    assert figures == pytest.approx(expected)
-    assert 0.9999 < figures["cosine"] < 1
-
-
-def test_files_of_different_length_are_refused(tmp_path: Path):
-    np.ones(5, np.float32).tofile(tmp_path / "r")
-    np.ones(4, np.float32).tofile(tmp_path / "c")
-    with pytest.raises(ModelOpsError, match="differ in size"):
-        compare_files(tmp_path / "r", tmp_path / "c", "float32", "float32")
-
-
 def test_the_worst_of_each_figure_counts():
     good, poor = figures_of([1.0, 2.0], [1.0, 2.1]), figures_of([1.0, 2.0], [2.0, -1.0])
     figures = worst([good, poor])
@@ -94,5 +73,20 @@ def test_the_worst_of_each_figure_counts():
 
 def test_a_row_that_is_not_finite_is_never_hidden_by_others():
     bad = figures_of([1.0], [math.nan])
-    for rows in ([bad, figures_of([1.0], [1.0])], [figures_of([1.0], [1.0]), bad], []):
-        assert all(math.isnan(value) for value in worst(rows).values())
+    for rows in ([bad, figures_of([1.0], [1.0])], [figures_of([1.0], [1.0]), bad]):
+        figures = worst(rows)
+        del figures["reference_rms"]  # of the reference alone
+        counts = figures.pop("float_rows"), figures.pop("discrete_rows")
+        assert counts == (2, 0)
+        assert all(math.isnan(value) for value in figures.values())
+
+
+def test_floats_and_others_are_summed_up_apart():
+    rows = [figures_of([3.0, 4.0], [3.0, 4.0]), {"agreement": 0.5}, {"agreement": 1.0}]
+    figures = worst(rows)
+    assert (figures["float_rows"], figures["discrete_rows"]) == (1, 2)
+    assert (figures["agreement_min"], figures["agreement_mean"]) == (0.5, 0.75)
+    assert figures["reference_rms"] == pytest.approx(math.sqrt(12.5))
+    assert "cosine_min" not in worst(rows[1:])
+    assert "agreement_min" not in worst(rows[:1])
+    assert worst([]) == {"float_rows": 0, "discrete_rows": 0}
