@@ -13,7 +13,9 @@ description:
   - Every step that moves something writes first what it is about to do. A step that was killed at
     any point is undone by the next call. At every instant the configuration names a model whose
     graph and data are both there and belong together.
-  - The FP32 pair is never written and never deleted.
+  - What a version before kept in C(.releases) itself becomes the folder of its model there, by the
+    first call that changes anything.
+  - The FP32 files are never written and never deleted.
 version_added: "0.1.0"
 options:
   root:
@@ -181,7 +183,7 @@ mismatched:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import deadman, lease, moves, release
+from ansible.module_utils.modelops import deadman, lease, moves, release, takeover
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.store import Store
 
@@ -226,9 +228,21 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         found = release.query(store, params["verify"])
         return {"changed": False, "lock": lease.holder(root), **found}
     if check_mode or not root.is_dir():
-        return _change(store, params, check_mode)
+        taken = takeover.take_over(root, store.name, check_mode=True)
+        return _with(taken, _change(store, params, check_mode))
     with moves.alone(store, params["config"]):
-        return _change(store, params, check_mode)
+        taken = takeover.take_over(root, store.name)
+        if taken:
+            # The timer of the version before may be armed, and runs the archive from there.
+            deadman.write(root / takeover.RELEASES / deadman.NAME)
+        return _with(taken, _change(Store(root, store.name), params, check_mode))
+
+
+def _with(taken: list[str], result: dict[str, Any]) -> dict[str, Any]:
+    """Tell of what was taken over, too."""
+    if not taken:
+        return result
+    return {**result, "changed": True, "moved": [*taken, *result.get("moved", [])]}
 
 
 def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def switch(
     """
     store, state, texts = change.store, change.state, change.texts
     assert texts is not None
-    for path in (*store.live, store.releases, store.incoming):
+    for path in (*store.live, store.releases.parent, store.releases, store.incoming):
         if path.is_symlink():
             raise ModelOpsError(
                 "a symbolic link stands where a file or folder of this project belongs",

@@ -363,6 +363,9 @@ def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
         doomed += sorted(store.releases.glob("damaged-*"))
     for folder in doomed:
         change.do(f"remove {folder}", partial(shutil.rmtree, folder))
+    older = store.releases.parent / "revert.pyz"  # for the timer of a version before, see takeover
+    if older.is_file() and state["confirmed"]:
+        change.do(f"remove {older}", older.unlink)
     return joined(recovered, change.perform(check_mode))
 
 

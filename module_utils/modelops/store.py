@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import manifest, names
+from . import manifest, names, takeover
 from .errors import ModelOpsError
 from .files import write_atomic
 
 SCHEMA = 1
 FP32 = "fp32"
-RELEASES = ".releases"
 HISTORY_LENGTH = 200
 # Room that a full disk cannot take: the way back writes a few small files.
 RESERVE_BYTES = 256 << 10
@@ -72,7 +71,7 @@ class Store:
         called = names.of(name)
         # The graph comes first: wherever artifacts move, it leaves first and arrives last.
         self.live = [root / called.int8, root / called.int8_data]
-        self.releases = root / RELEASES / name
+        self.releases = takeover.place(root, self.name)
         self.incoming = root / ".incoming"
         self.state_file = self.releases / "state.json"
         self.texts = self.releases / "config"
