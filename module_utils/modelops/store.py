@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import manifest, names, takeover
+from . import declared, manifest, names, takeover
 from .errors import ModelOpsError
 from .files import write_atomic
 
@@ -203,24 +203,26 @@ class Store:
 
         Args:
             source: the manifest's entries of the FP32 files that the release was made from; without
-                it the files of any release's source must be there, whatever is in them.
+                it the graph and the data files that it names must be there, whatever is in them.
         """
         graph = names.of(self.name).fp32
         if source and graph in {entry["name"] for entry in source}:
             return self.whole(self.root, source, verify)
-        files = {graph, *(entry["name"] for entry in self._known_source(graph))}
+        files = {graph, *self._data_files(graph)}
         return [
             f"{path}: missing, empty or not a regular file"
             for path in map(self.root.joinpath, sorted(files))
             if path.is_symlink() or not path.is_file() or path.stat().st_size == 0
         ]
 
-    def _known_source(self, graph: str) -> list[dict[str, Any]]:
-        """Return the FP32 files of any release that was made from this graph's name."""
+    def _data_files(self, graph: str) -> list[str]:
+        """Return the data files of FP32: as its graph says, else as a release's manifest does."""
+        with suppress(ModelOpsError):
+            return list(declared.read(self.root / graph).files)
         for release in self.staged():
             with suppress(ModelOpsError):
-                source: list[dict[str, Any]] = self.manifest(release)["source"]
-                if graph in {entry["name"] for entry in source}:
+                source = [entry["name"] for entry in self.manifest(release)["source"]]
+                if graph in source:
                     return source
         return []
 

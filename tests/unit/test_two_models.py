@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import random
 
+import models
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -67,17 +69,17 @@ STEPS = ["activate", "commit", "revert", "revert by the timer", "roll back", "la
     st.lists(st.tuples(st.booleans(), st.sampled_from(STEPS), st.sampled_from("AB")), max_size=12)
 )
 def test_steps_of_two_models_in_any_order(tmp_path_factory, steps):
-    models = two(tmp_path_factory.mktemp("two"))
+    both = two(tmp_path_factory.mktemp("two"))
     for which, name, letter in steps:
-        one, other = models[which], models[not which]
+        one, other = both[which], both[not which]
         kept = other.store.load(), other.in_service(), tree_of(other)
         step(one, name, letter)
         assert (other.store.load(), other.in_service(), tree_of(other)) == kept
         active = one.store.load()["active"]
         assert one.in_service() == active
-    for target in models:
+    for target in both:
         target.roll_back()
-    assert models[0].config.read_text() == CONFIG
+    assert both[0].config.read_text() == CONFIG
 
 
 def tree_of(target: Target) -> dict[str, bytes]:
@@ -182,3 +184,19 @@ def test_one_file_and_two_files_replace_each_other(tmp_path, monkeypatch, seed):
             release.prune(target.store, 1, False)
     target.roll_back()
     assert target.in_service() == "fp32"
+
+
+@pytest.mark.parametrize(("data", "missing"), [(None, ""), ("m.weights", "m.weights")])
+def test_the_way_back_needs_the_files_that_the_graph_names(tmp_path, data, missing):
+    target = Target(tmp_path, files={})
+    path = models.matmul(target.root / "m.onnx", external=False)
+    if data:
+        onnx.save_model(
+            onnx.load(path), path, save_as_external_data=True, location=data, size_threshold=0
+        )
+    assert target.store.fp32_problems(None, False) == []
+    (target.root / "m.weights").unlink(missing_ok=True)
+    assert "".join(target.store.fp32_problems(None, False)).startswith(
+        f"{target.root / missing}: missing" if missing else ""
+    )
+    assert bool(target.store.fp32_problems(None, False)) == bool(missing)
