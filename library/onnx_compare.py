@@ -36,11 +36,18 @@ options:
     description: Pairs of runs that are timed.
     type: int
     default: 5
-  interleave:
-    description: Hold both models in memory at once, or one after the other, for hosts without room
-      for both. Then noise may hit one alone.
-    type: bool
-    default: true
+  mode:
+    description:
+      - How it is measured. C(both) holds both models in memory at once and runs them in turn, so
+        that noise hits both alike. C(in_turn) holds one after the other. C(golden) runs the
+        candidate alone against I(golden).
+      - C(auto) takes the first of these that fits into the memory that is available now, and fails
+        when none does. RV(way) says which, and why.
+      - Where C(golden) is taken though there is a I(reference), gates that compare with it are left
+        out and promised ones on the candidate become required.
+    type: str
+    choices: [auto, both, in_turn, golden]
+    default: auto
   gates:
     description:
       - Thresholds for figures. The verdict is C(fail) when a required gate fails, else
@@ -257,6 +264,11 @@ sqnr_db:
   description: The lowest ratio of signal to quantization noise, in dB, at most 319 (no error).
   returned: when there are outputs of floats
   type: float
+way:
+  description: How it was measured - mode, memory_needed_bytes, memory_available_bytes, why, and
+    what keeps the measurement from hurting the host (protection).
+  returned: when there are figures
+  type: dict
 similarity_rows:
   description: The similarity of each output and sample.
   returned: when there are figures
@@ -289,7 +301,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import gates, golden
+from ansible.module_utils.modelops import gates, golden, memory, needs, neighbour
 from ansible.module_utils.modelops.child import Setup
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
@@ -306,7 +318,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "candidate": {"type": "path", "required": True},
     "samples": {"type": "int", "default": 2},
     "runs": {"type": "int", "default": 5},
-    "interleave": {"type": "bool", "default": True},
+    "mode": {
+        "type": "str",
+        "choices": ["auto", "both", "in_turn", "golden"],
+        "default": "auto",
+    },
     "gates": {
         "type": "list",
         "elements": "dict",
@@ -335,7 +351,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "work_dir": {"type": "path"},
 }
 # Options that shape the figures, beside the models; gates and limits do not.
-RUN_OPTIONS = ("samples", "runs", "interleave", "seed", "ranges", "shapes")
+RUN_OPTIONS = ("samples", "runs", "seed", "ranges", "shapes")
 SESSION_OPTIONS = ("providers", "reference_providers", "threads", "session_options")
 
 
@@ -364,39 +380,75 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode and (record is None or record.is_empty or params["remeasure"] or not brought):
         return _not_measured(record)
     key = _record_key(params, setup) if record else {}
-    found = record.get(key) if record and not params["remeasure"] else None
-    if found is not None:
-        return _judged(found, params, record, measured=False)
+    # What was measured in any way that may be taken is kept, however much memory is free today.
+    for mode in _possible(params) if record and not params["remeasure"] else ():
+        found = record.get({**key, "mode": mode}) if record else None
+        if found is not None:
+            return _judged(found, params, record, measured=False)
     if check_mode:
         return _not_measured(record)
     comparison = _measure(params, setup)
     if record:
-        record.put(key, comparison)
+        record.put({**key, "mode": comparison["way"]["mode"]}, comparison)
     return _judged(comparison, params, record, measured=True)
 
 
+def _possible(params: Mapping[str, Any]) -> list[str]:
+    """Return the modes that may be taken, the best first."""
+    wanted = params["mode"]
+    modes = [needs.BOTH, needs.IN_TURN] if params["reference"] else []
+    modes += [needs.GOLDEN] if params["golden"] else []
+    return modes if wanted == needs.AUTO else [mode for mode in modes if mode == wanted]
+
+
+def _way(params: Mapping[str, Any]) -> tuple[needs.Choice, needs.Load | None, needs.Load]:
+    """Choose how to measure; return that, and what each model takes."""
+    candidate = needs.of(Path(params["candidate"]))
+    reference = None
+    if params["reference"] and params["mode"] != needs.GOLDEN:  # golden mode does without
+        reference = needs.of(Path(params["reference"]))
+    kept = 0 if params["golden"] else params["samples"]
+    needed = needs.table(reference, candidate, kept, _possible(params))
+    free = memory.available_bytes()
+    return needs.choose(params["mode"], needed, free, params["candidate"]), reference, candidate
+
+
 def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    for name in ("reference", "candidate"):
+        needless = name == "reference" and params["mode"] == needs.GOLDEN
+        if params[name] and not needless and not Path(params[name]).is_file():
+            raise ModelOpsError(
+                "there is no such model", where=params[name], remedy="Check the path."
+            )
+    way, fp32, int8 = _way(params)
+    setup = replace(setup, memory_limit=neighbour.limit(int8.running))
+    facts = {**way.facts(), "protection": neighbour.protection(setup.memory_limit)}
     candidate, rows = Path(params["candidate"]), None
     if params["golden"]:
         rows = golden.compare(candidate, Path(params["golden"]), setup)
-    if not params["reference"]:
+    if way.mode == needs.GOLDEN or fp32 is None:
         alone = benchmark(candidate, runs=params["runs"], setup=setup)
         known = {"similarity": worst(rows or []), "similarity_rows": rows, "candidate": alone}
-        return dict(gates.json_safe(known))
+        return dict(gates.json_safe({**known, "way": facts}))
+    # In turn the outputs that are kept stay in the account of the process that made them.
+    kept = fp32.outputs * (params["samples"] if way.mode == needs.IN_TURN else 1)
     comparison = compare(
         Path(params["reference"]),
         candidate,
         samples=params["samples"],
         runs=params["runs"],
         setup=setup,
-        interleave=params["interleave"],
+        interleave=way.mode == needs.BOTH,
         more_rounds=params["remeasure_limit"],
         settled=lambda so_far: not _too_noisy(params, so_far),
         rows=rows,
-        reference_setup=replace(setup, providers=params["reference_providers"] or setup.providers),
+        reference_setup=replace(
+            setup,
+            providers=params["reference_providers"] or setup.providers,
+            memory_limit=neighbour.limit(fp32.loaded + kept),
+        ),
     )
-    safe: dict[str, Any] = gates.json_safe(comparison)
-    return safe
+    return dict(gates.json_safe({**comparison, "way": facts}))
 
 
 def _too_noisy(params: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool:
@@ -420,7 +472,10 @@ def _judged(
     record: gates.Record | None,
     measured: bool,
 ) -> dict[str, Any]:
-    rows = gates.judge(params["gates"], figures(comparison))
+    asked = params["gates"]
+    if params["reference"] and comparison["way"]["mode"] == needs.GOLDEN:
+        asked = gates.without_reference(asked)
+    rows = gates.judge(asked, figures(comparison))
     notes = list(record.notes) if record else []
     for side in ("reference", "candidate"):
         if unused := comparison.get(side, {}).get("providers_unused"):
@@ -430,6 +485,8 @@ def _judged(
             "The reference itself gives values that are not finite with these inputs: set ranges,"
             " shapes or inputs to such as it is made for."
         )
+    way = comparison["way"]
+    notes.append(f"Measured in mode {way['mode']}: {way['why']}. Protection: {way['protection']}.")
     parts = {name: part for name, part in comparison.items() if name != "similarity"}
     return {
         "changed": measured and record is not None,

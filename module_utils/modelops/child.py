@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import session_child, session_inputs, session_outputs
+from . import neighbour, session_child, session_inputs, session_outputs
 from .errors import ModelOpsError
 
 # The child's program comes as the first line of its standard input: a command line holds no more
@@ -56,6 +56,7 @@ class Setup:
         session_options: further session options; none gives the default session.
         timeout_s: limit of each single step: start, load, or one run.
         work_dir: for temporary files; None is the system's temp folder.
+        memory_limit: bytes that the process may take, where a limit can be set (neighbour.scope).
     """
 
     seed: int = 0
@@ -67,6 +68,7 @@ class Setup:
     session_options: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 600
     work_dir: Path | None = None
+    memory_limit: int | None = None
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Setup:
@@ -106,25 +108,32 @@ class Child:
         work: a folder for its standard error.
         timeout_s: limit of each request.
         program: the text of the child's program.
+        memory_limit: bytes that it may take, where a limit can be set.
     """
 
     def __init__(
-        self, subject: object, work: Path, timeout_s: float, program: str | None = None
+        self,
+        subject: object,
+        work: Path,
+        timeout_s: float,
+        program: str | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         self._subject = subject
-        self._timeout_s = timeout_s
+        self._timeout_s, self._limit = timeout_s, memory_limit
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         descriptor, name = tempfile.mkstemp(prefix="stderr-", dir=work)
         self._stderr = Path(name)
         with open(descriptor, "wb") as stderr:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, fixed arguments
-                [sys.executable, "-I", "-X", "utf8", "-c", _BOOT],
+                [*neighbour.scope(memory_limit), sys.executable, "-I", "-X", "utf8", "-c", _BOOT],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
                 encoding="utf-8",
                 errors="replace",
+                creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
             )
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -220,6 +229,8 @@ class Child:
         advice = "Read the end of its standard error."
         if name == "SIGKILL":
             how += ", most likely by the kernel for want of memory"
+            if neighbour.scope(self._limit):
+                how += f" (its limit was {self._limit} bytes)"
             advice = "Free memory (see the kernel's log), or measure one model at a time."
         return self._failure(how, advice, signal=-code)
 
@@ -287,7 +298,8 @@ class Model:
         self._child: Child | None = None
 
     def __enter__(self) -> Model:
-        child = Child(self.path, self._work, self.setup.timeout_s)
+        limit = self.setup.memory_limit
+        child = Child(self.path, self._work, self.setup.timeout_s, memory_limit=limit)
         try:
             started = child.ask("start")
             loaded = child.ask(

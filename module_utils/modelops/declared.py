@@ -7,6 +7,7 @@ cost neither time nor memory.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -29,20 +30,26 @@ FIELDS: dict[str, dict[int, tuple[str, str]]] = {
         1: ("node", "node"), 5: ("tensor", "tensor"), 12: ("output", "value"),
         15: ("sparse", "sparse"),
     },
-    "node": {5: ("attribute", "attribute")},
+    "node": {1: ("input", TEXT), 4: ("operator", TEXT), 5: ("attribute", "attribute")},
     "attribute": {
         5: ("tensor", "tensor"), 6: ("graph", "graph"), 10: ("tensor", "tensor"),
         11: ("graph", "graph"), 22: ("sparse", "sparse"), 23: ("sparse", "sparse"),
     },
     "sparse": {1: ("tensor", "tensor"), 2: ("tensor", "tensor")},
-    "tensor": {8: ("name", TEXT), 13: ("external", "entry"), 14: ("location", INTEGER)},
+    "tensor": {
+        2: ("kind", INTEGER), 8: ("name", TEXT), 13: ("external", "entry"),
+        14: ("location", INTEGER),
+    },
     "entry": {1: ("key", TEXT), 2: ("value", TEXT)},
     "value": {1: ("name", TEXT), 2: ("type", "type")},
     "type": {1: ("tensor", "tensor type")},
-    "tensor type": {2: ("shape", "shape")},
+    "tensor type": {1: ("kind", INTEGER), 2: ("shape", "shape")},
     "shape": {1: ("dim", "dim")},
     "dim": {1: ("size", INTEGER), 2: ("symbol", TEXT)},
 }  # fmt: skip
+INT8 = 3  # TensorProto.DataType
+# Bytes of an element by data type (onnx.proto); four where it is another.
+WIDTHS = {2: 1, 3: 1, 4: 2, 5: 2, 7: 8, 9: 1, 10: 2, 11: 8, 13: 8, 16: 2}
 COPY_AGAIN = "Copy the FP32 model there again, all of its files."
 
 Message = dict[str, list[Any]]
@@ -57,12 +64,16 @@ class Declared:
         opsets: version of each domain; that of the standard operators is `ai.onnx`.
         outputs: shape of each output; None without one. A dimension is a number, a symbol, or None.
         files: the data files, and for each the bytes that it must have at least.
+        output_bytes: of the outputs whose shapes are numbers.
+        unpacked_bytes: of the FP32 weights that onnxruntime makes at load of INT8 ones.
     """
 
     ir_version: int
     opsets: dict[str, int]
     outputs: dict[str, list[Dim] | None]
     files: dict[str, int] = field(default_factory=dict)
+    output_bytes: int = 0
+    unpacked_bytes: int = 0
 
 
 def read(path: Path) -> Declared:
@@ -99,6 +110,8 @@ def read(path: Path) -> Declared:
             for value in graph.get("output", [])
         },
         _files(graphs, path),
+        sum(_value_bytes(value) for graph in graphs for value in graph.get("output", [])),
+        _unpacked(graphs),
     )
 
 
@@ -156,6 +169,38 @@ def _shape(value: Message) -> list[Dim] | None:
     return None
 
 
+def _value_bytes(value: Message) -> int:
+    """Return the bytes of a tensor of static shape; 0 of any other."""
+    kinds = [tensor for kind in value.get("type", []) for tensor in kind.get("tensor", [])]
+    shape = _shape(value)
+    if not kinds or shape is None:
+        return 0
+    sizes = [size for size in shape if isinstance(size, int)]
+    if len(sizes) < len(shape):
+        return 0
+    return math.prod(sizes) * WIDTHS.get(_last(kinds[-1], "kind"), 4)
+
+
+def _unpacked(graphs: list[Message]) -> int:
+    """Return the bytes of FP32 that a Cast makes of INT8 weights: onnxruntime folds it at load."""
+    casts = {
+        name
+        for graph in graphs
+        for node in graph.get("node", [])
+        if _last(node, "operator", "") == "Cast"
+        for name in node.get("input", [])
+    }
+    total = 0
+    for tensor in _tensors(graphs):
+        if _last(tensor, "kind") == INT8 and _last(tensor, "name", "") in casts:
+            total += 4 * int(_entries(tensor).get("length", "0"))
+    return total
+
+
+def _entries(tensor: Message) -> dict[str, str]:
+    return {_last(e, "key", ""): _last(e, "value", "") for e in tensor.get("external", [])}
+
+
 def _dim(dim: Message) -> Dim:
     size: int = _last(dim, "size", -1)
     return size if size >= 0 else _last(dim, "symbol", None)
@@ -165,7 +210,7 @@ def _files(graphs: list[Message], path: Path) -> dict[str, int]:
     """Return the data files of all tensors, and how long each must be."""
     files: dict[str, int] = {}
     for tensor in _tensors(graphs):
-        entries = {_last(e, "key", ""): _last(e, "value", "") for e in tensor.get("external", [])}
+        entries = _entries(tensor)
         if _last(tensor, "location") != 1:  # TensorProto.EXTERNAL
             continue
         name, where = entries.get("location", ""), f"tensor {_last(tensor, 'name', '')!r} in {path}"

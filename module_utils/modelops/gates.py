@@ -31,6 +31,7 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 FLOATS = frozenset({
     "cosine_min", "cosine_mean", "mse", "mse_mean", "mae", "mae_mean", "max_abs_error", "sqnr_db",
 })  # fmt: skip
+COMPARING = frozenset({"speedup", "rss_ratio", "load_ratio"})
 DISCRETE = frozenset({"agreement_min", "agreement_mean"})
 # What is wanted of outputs that are not floats, where gates name floats alone: the
 # share that sarai_gate_agreement_min has by default.
@@ -108,6 +109,19 @@ def judge(gates: Iterable[Mapping[str, Any]], figures: Mapping[str, Any]) -> lis
         required = any(gate.required for gate in floats)
         parsed.append(Gate.parse({**AGREEMENT, "required": required}))
     return [_judge_one(gate, figures) for gate in parsed]
+
+
+def without_reference(gates: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return gates for a measurement that did not run the reference.
+
+    What compares with it cannot be judged and is left out; the promises on the candidate itself
+    are required in its place.
+    """
+    return [
+        {**gate, "required": True}
+        for gate in gates
+        if gate["name"] not in COMPARING and not str(gate["name"]).startswith("reference_")
+    ]
 
 
 def _judge_one(gate: Gate, figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,8 +99,8 @@ def check_memory(minimum: int) -> Finding:
         available is None or available >= minimum,
         "unknown" if available is None else f"{available:,} bytes",
         f">= {minimum:,} bytes",
-        "Close other programs, or set sarai_measure_interleave to false: the two models are then"
-        " measured one after the other.",
+        "Close other programs, or set sarai_measure_mode to in_turn or golden: the models are"
+        " then not held in memory at once.",
         "advice" if sys.platform == "win32" else "problem",
     )
 

@@ -220,7 +220,7 @@ def test_adopt_without_the_builder(live):
         "quantize.yml",
         "--tags release --limit targets,localhost",
         transfer_strategy="adopt",
-        sarai_measure_reference=False,
+        sarai_measure_mode="golden",
     )
     assert outcome.rc == 0, outcome.output
     assert live.named_model() == INT8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tracemalloc
@@ -36,7 +37,13 @@ def by_onnx(path: Path) -> declared.Declared:
             end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
             files[entries["location"]] = max(files.get(entries["location"], 1), end)
     opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
-    return declared.Declared(model.ir_version, opsets, shapes, files)
+    static = [shape for shape in shapes.values() if shape is not None and _is_static(shape)]
+    size = sum(4 * math.prod(shape) for shape in static)  # all are FP32
+    return declared.Declared(model.ir_version, opsets, shapes, files, size)
+
+
+def _is_static(shape: list[declared.Dim]) -> bool:
+    return all(isinstance(dim, int) for dim in shape)
 
 
 @pytest.mark.parametrize("external", [True, False])

@@ -63,9 +63,10 @@ def test_the_reference_may_run_elsewhere(onnx_compare, pair, work):
     )
     assert result["reference"]["providers_unused"] == ["NoSuchExecutionProvider"]
     assert result["candidate"]["providers_unused"] == []
-    assert result["notes"] == [
+    assert result["notes"][:-1] == [
         "The reference did not use NoSuchExecutionProvider, which was asked for."
     ]
+    assert result["notes"][-1].startswith("Measured in mode both")
 
 
 def test_a_record_spares_the_next_measurement(onnx_compare, pair, work, tmp_path):
@@ -103,7 +104,7 @@ def test_values_that_are_not_finite_fail_and_survive_json(onnx_compare, tmp_path
     gates = [{"name": "mse", "op": "<", "threshold": 1.0}]
     result = onnx_compare.run(options_of(onnx_compare, both, work, gates=gates), False)
     assert (result["verdict"], result["mse"], result["changed"]) == ("fail", "nan", False)
-    assert not result["candidate"]["finite"] and result["notes"] == []
+    assert not result["candidate"]["finite"] and len(result["notes"]) == 1
     json.dumps(result, allow_nan=False)
     turned = onnx_compare.run(options_of(onnx_compare, both[::-1], work, gates=gates), False)
     assert turned["verdict"] == "fail" and "reference itself gives" in turned["notes"][0]
@@ -144,3 +145,65 @@ def test_both_modules_through_ansible(pair, work):
     judged = through_ansible("onnx_compare", {**paths, **common, "samples": 1, "gates": [gate]})
     assert judged["verdict"] == "pass"
     assert judged["judged"][0]["figure"] == judged["cosine_min"]
+
+
+def test_the_way_follows_the_memory_and_is_told(onnx_compare, pair, work, tmp_path, monkeypatch):
+    from modelops import golden, memory
+    from modelops.child import Setup
+
+    data = tmp_path / "golden.npz"
+    golden.make(pair[0], data, golden.wanted([], 2, 100, Setup()), Setup())
+    gates = [
+        {"name": "speedup", "op": ">=", "threshold": 0.0},
+        {"name": "candidate_load_s", "op": "<", "threshold": 0.0, "required": False},
+    ]
+    options = options_of(onnx_compare, pair, work, golden=str(data), gates=gates)
+    for free, mode in ((10**12, "both"), (260_000_000, "in_turn")):
+        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
+        result = onnx_compare.run(options, False)
+        assert (result["way"]["mode"], result["way"]["memory_available_bytes"]) == (mode, free)
+        assert (result["verdict"], len(result["judged"])) == ("pass", 2)
+    # INT8 alone: the promise decides, and it is not kept.
+    result = onnx_compare.run({**options, "mode": "golden"}, False)
+    assert "reference" not in result
+    assert [row["name"] for row in result["judged"]] == ["candidate_load_s"]
+    assert result["verdict"] == "fail"
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with pytest.raises(Exception, match="too little memory to measure"):
+        onnx_compare.run(options, False)
+
+
+def test_a_record_counts_whatever_memory_is_free(onnx_compare, pair, work, tmp_path, monkeypatch):
+    from modelops import memory
+
+    record = {"record": str(tmp_path / "verdict.json"), "key": {"a": "1"}}
+    options = options_of(onnx_compare, pair, work, **record)
+    assert onnx_compare.run(options, False)["measured"]
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    assert not onnx_compare.run(options, False)["measured"]
+
+
+def test_token_ids_are_judged_by_agreement(onnx_compare, tmp_path, work):
+    weight = np.eye(64, dtype=np.float32)
+    paths = []
+    for name, values in (("a", weight), ("b", weight[:, ::-1].copy())):
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["l"]),
+            helper.make_node("ArgMax", ["l"], ["y"], axis=-1, keepdims=0),
+        ]
+        paths.append(
+            models.save(
+                tmp_path / f"{name}.onnx",
+                nodes,
+                {"w": values},
+                {"x": (Tp.FLOAT, [32, 64])},
+                {"y": (Tp.INT64, [32])},
+            )
+        )
+    gates = [{"name": "cosine_min", "op": ">", "threshold": 0.98}]
+    for candidate, verdict in ((paths[1], "fail"), (paths[0], "pass")):
+        both = [paths[0], candidate]
+        result = onnx_compare.run(options_of(onnx_compare, both, work, gates=gates), False)
+        assert result["verdict"] == verdict
+        assert "cosine_min" not in result
+        assert [row["name"] for row in result["judged"]] == ["cosine_min", "agreement_min"]
