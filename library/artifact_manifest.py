@@ -33,8 +33,8 @@ options:
         C(manifest.json) of this model.
     type: dict
   places:
-    description: Folders that the artifacts may have been moved to, each with the releases in it,
-      when they are not in O(path).
+    description: Folders that the files may have been moved to, each with the releases in it, when
+      they are not in O(path).
     type: list
     elements: str
     default: []
@@ -118,8 +118,11 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     artifacts = manifest["artifacts"]
     golden = [entry for entry in manifests.files(manifest) if entry not in artifacts]
     places = [Path(place) for place in params["places"]]
-    found = places and manifests.standing(folder, places, artifacts)
-    rows = manifests.verify(found or folder, artifacts) + manifests.verify(folder, golden)
+    found, kept = (
+        (places and manifests.standing(folder, places, files)) or folder
+        for files in (artifacts, golden)
+    )
+    rows = manifests.verify(found, artifacts) + manifests.verify(kept, golden)
     future = check_mode and params["state"] == "present"
     problems = [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
     if params["state"] == "verified":
@@ -136,7 +139,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "changed": False,
         "manifest": manifest,
         "release_id": manifest["release_id"],
-        "folder": str(found or folder),
+        "folder": str(found),
         "files": rows,
     }
     if params["state"] == "present":

@@ -85,13 +85,11 @@ def test_int8_of_one_file_that_a_person_copied(both):
     (incoming / "manifest.json").write_bytes(manifest.dump(listed))
     (incoming / f"{CORE}.manifest.json").write_text("{}")
     (both.models() / f"{VOICE}_int8.onnx.data").unlink(missing_ok=True)
-    outcome = both.run(
-        "quantize.yml",
-        "--tags release --limit targets,localhost",
-        transfer_strategy="adopt",
-        **OF_VOICE,
-    )
+    arguments = "quantize.yml", "--tags release --limit targets,localhost"
+    outcome = both.run(*arguments, transfer_strategy="adopt", **OF_VOICE)
     assert outcome.rc == 0, outcome.output
+    again = both.run(*arguments, transfer_strategy="adopt", **OF_VOICE)
+    assert again.rc == 0 and again.changed_tasks() == [], again.output
     assert named(both) == [f"{CORE}.onnx", f"{VOICE}_int8.onnx"]
     assert [path.name for path in both.models().glob("*_int8*")] == [graph.name]
     back = both.run("rollback.yml", rollback_void=True, **OF_VOICE)
