@@ -10,13 +10,13 @@ import hashlib
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import yaml
 
-from . import splice, yaml_edit, yaml_find
+from . import env_edit, splice, yaml_edit, yaml_find
 from .config_values import Found, Value, plain, restoring, same
 from .errors import ModelOpsError, raise_all
 from .finding import Finding, finding
@@ -26,6 +26,7 @@ from .yaml_document import Document
 VARIABLE = re.compile(r"^~|[${]")  # what a loader may replace before it opens a file
 Values = Mapping[str, Value]
 Owners = dict[str, Found | None]  # the owner's values from before INT8, by key
+ENVIRONMENT = "environment_file"
 FP32, INT8, OTHER, UNKNOWN = "fp32", "int8", "other", "unknown"
 
 
@@ -68,6 +69,13 @@ class Wanted:
             ModelOpsError: it contradicts itself.
         """
         where, key = given["file"], str(given["path_key"])
+
+        def values(found: Values) -> dict[str, Any]:
+            scalars = plain(found, where)
+            if given["manager"] != ENVIRONMENT:
+                return scalars
+            return {name: env_edit.text(value) for name, value in scalars.items()}
+
         made = cls(
             file=str(where),
             home=str(given["home"]),
@@ -75,11 +83,17 @@ class Wanted:
             block=yaml_find.parts(given["block"]),
             name=str(given["block_name"]),
             key=key,
-            fp32=plain(given["fp32"], where),
-            int8=plain(given["int8"], where),
+            fp32=values(given["fp32"]),
+            int8=values(given["int8"]),
             requires=plain(given["requires"], where),
             add=tuple(str(key) for key in given["add"]),
         )
+        if made.manager not in _FORMATS:
+            raise ModelOpsError(
+                f"sarai_config_manager is {made.manager!r}",
+                where=where,
+                remedy=f"Write one of: {', '.join(_FORMATS)}.",
+            )
         for variable in ("fp32", "int8"):
             if not isinstance(getattr(made, variable).get(key), str):
                 raise ModelOpsError(
@@ -116,6 +130,34 @@ class Wanted:
         return OTHER if told else UNKNOWN
 
 
+class _Environment:
+    """The file of variables that a systemd unit reads."""
+
+    name = "the file"
+
+    def __init__(self, content: bytes, wanted: Wanted) -> None:
+        self._content, self._where = content, wanted.file
+        self._file = env_edit.Environment(content, wanted.file)
+
+    def read(self, keys: Iterable[str]) -> Owners:
+        return env_edit.read(self._content, keys, self._where)
+
+    def says(self, key: str) -> tuple[Any, int] | None:
+        return self._file.says(key)
+
+    def missing(self, keys: list[str]) -> ModelOpsError:
+        there = ", ".join(dict.fromkeys(one.name for one in self._file.all)) or "none"
+        return ModelOpsError(
+            f"the file sets no {' and no '.join(keys)}; the variables it sets: {there}",
+            where=self._where,
+            remedy="Name the one that the service reads in sarai_config_path_key, or see that"
+            " sarai_config_file is the EnvironmentFile of its unit.",
+        )
+
+    def plan(self, values: Values) -> list[splice.Edit]:
+        return env_edit.plan(self._content, values, self._where)
+
+
 class _Yaml:
     """A block of a YAML file."""
 
@@ -142,13 +184,19 @@ class _Yaml:
         return yaml_edit.plan(self._content, self.path, values, self._where)
 
 
+_FORMATS: dict[str, Callable[[bytes, Wanted], Config]] = {
+    "yaml": _Yaml,
+    ENVIRONMENT: _Environment,
+}
+
+
 def read(content: bytes, wanted: Wanted) -> Config:
     """Parse a configuration.
 
     Raises:
         ModelOpsError: it is malformed, or our keys' place is not in it, or not one.
     """
-    return _Yaml(content, wanted)
+    return _FORMATS[wanted.manager](content, wanted)
 
 
 def findings(content: bytes | None, given: Mapping[str, Any]) -> list[Finding]:
@@ -247,6 +295,9 @@ def plan(
 
 def new_text(wanted: Wanted, values: Mapping[str, Any]) -> str:
     """Return the text of our keys alone, where there is no configuration yet."""
+    if wanted.manager == ENVIRONMENT:
+        edits = env_edit.plan(b"", values, wanted.file)
+        return splice.apply(b"", edits).decode()
     nested: dict[str, Any] = dict(values)
     for part in reversed(wanted.block or (wanted.name,)):
         nested = {part: nested}

@@ -20,7 +20,7 @@ class Block:
 
     def __init__(self, doc: Document, path: Sequence[str], keys: Iterable[str]) -> None:
         self.doc, self.name, keys = doc, yaml_find.spelled(tuple(path)), list(keys)
-        if not isinstance(doc.root, yaml.MappingNode):
+        if not isinstance(doc.root, yaml.MappingNode | yaml.SequenceNode):
             raise doc.error(
                 "the file is not a mapping of keys to values",
                 f"It needs a block {self.name} with {' and '.join(keys)} in it.",

@@ -56,3 +56,23 @@ def test_a_file_that_the_owner_is_at_work_in_does_not_block_the_way_back(nested)
     (aside,) = nested.config().parent.glob("sarai.yaml.aside-*")
     assert aside.read_text() == half
     assert FP32 in nested.config().read_text()
+
+
+def test_a_service_that_takes_its_model_from_the_environment(fresh):
+    """The sample makes the file, with the variables of the inventory."""
+    ours = {
+        "sarai_config_manager": "environment_file",
+        "sarai_config_file": str(fresh.home() / "config" / "sarai.env"),
+        "sarai_config_path_key": "OMNI_MODEL_PATH",
+        "sarai_config_fp32": {"OMNI_MODEL_PATH": FP32, "OMNI_MEMORY": 4400},
+        "sarai_config_int8": {"OMNI_MODEL_PATH": INT8, "OMNI_MEMORY": 1200},
+    }
+    outcome = fresh.run("quantize.yml", sample_enabled=True, **ours)
+    assert outcome.rc == 0, outcome.output
+    file = fresh.home() / "config" / "sarai.env"
+    assert f"\nOMNI_MODEL_PATH={INT8}\nOMNI_MEMORY=1200\n" in file.read_text()
+    outcome = fresh.run("rollback.yml", **ours)
+    assert outcome.rc == 0, outcome.output
+    assert f"names {FP32} now" in outcome.output.replace("\n", " ")
+    (backup,) = file.parent.glob("sarai.env.before-*")
+    assert file.read_bytes() == backup.read_bytes()

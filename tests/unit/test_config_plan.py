@@ -73,6 +73,7 @@ FOUND = {
         f"a:\n- name: x\n- audio_omni:\n    model_path: {FP32}\n    max_memory_mb: 1\n",
         '["a", "1", "audio_omni"]',
     ),
+    "a list at the top": (f"- x\n- audio_omni: {{{OURS}}}\n", '["1", "audio_omni"]'),
     "one of the name without our key": (
         f"ui:\n  audio_omni: {{icon: x}}\nm:\n  audio_omni: {{{OURS}}}\n",
         "m.audio_omni",

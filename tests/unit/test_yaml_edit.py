@@ -317,7 +317,7 @@ REFUSED: dict[str, tuple[str | bytes, list[str]]] = {
     "UTF-16": (GOOD.encode("utf-16"), ["not UTF-8"]),
     "too deep": ("a: " + "[" * 5000, ["deep"]),
     "several documents": (GOOD + "---\na: 1\n", ["several YAML documents"]),
-    "no mapping": ("- 1\n", ["not a mapping", "audio_omni"]),
+    "no mapping": ("1\n", ["not a mapping", "audio_omni"]),
     "no block": ("sarai: 1\n2: 3\n", ["no audio_omni", "sarai, 2", "sarai_config_path_key"]),
     "doubled block": (GOOD + "'audio_omni': {}\n", ["audio_omni", "2 times", "line 2"]),
     "doubled key": ("audio_omni: {model_path: a, 'model_path': b}", ["model_path", "2 times"]),

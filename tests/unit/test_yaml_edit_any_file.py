@@ -168,6 +168,31 @@ def test_read_values_can_be_put_back(text: str, values: dict[str, Any]) -> None:
         assert result == content  # in a flow mapping a comma or a space may differ
 
 
+WAYS = st.lists(st.sampled_from(["models", "0", "1", "a.b", "ñ"]), min_size=1, max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(files(), WAYS, st.fixed_dictionaries(dict.fromkeys(OURS, NEW_VALUES)))
+def test_it_is_the_same_below_others(text: str, way: list[str], values: dict[str, Any]) -> None:
+    """The file of before as the value of a key, or as an item of a list, of a larger file."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if text.startswith(("---", "# top")):
+        text = text.split("---\n", 1)[1]
+    path = [*way, NAME]
+    for depth, part in enumerate(reversed(way), start=1):
+        lead = "- 7\n" * int(part) + "-\n" if part.isdigit() else f'before{depth}: 1\n"{part}":\n'
+        text = lead + re.sub("(?m)^(?=.)", "  ", text)
+    edits = yaml_edit.plan(text.encode(), path, values)
+    result = splice.apply(text.encode(), edits)
+    before, after = loaded(text.encode()), loaded(result)
+    for part in way:
+        before, after = (v[int(part) if part.isdigit() else part] for v in (before, after))
+    before[NAME].update(values)
+    assert repr(sorted_keys(after)) == repr(sorted_keys(before))
+    assert comments(result) == comments(text.encode())
+    assert splice.apply(result, splice.invert(edits)) == text.encode()
+
+
 @settings(max_examples=80, deadline=None)
 @given(files(), st.sampled_from(OURS))
 def test_one_key_can_be_removed(text: str, key: str) -> None:
