@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import getpass
-import multiprocessing
-import os
+import secrets
 import socket
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from ansible.errors import AnsibleFilterError
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from modelops import config_plan as planning
-from modelops import lease, names, reach, report, wheelhouse
+from modelops import controller, names, reach, report, wheelhouse
 from modelops.errors import ModelOpsError
 from modelops.finding import Finding
 
@@ -67,20 +66,17 @@ def model_names(model: str) -> dict[str, str]:
 
 
 def run_identity(name: str) -> dict[str, Any]:
-    """Return who this run of ansible-playbook is, the same in every task of it.
+    """Return who a run of ansible-playbook is: `run` is random, so a run asks once and keeps it.
 
     Args:
         name: what the run is about, for people.
     """
-    parent = multiprocessing.parent_process()  # a task's worker is a child of ansible-playbook
-    pid = parent.pid if parent else os.getpid()
-    owner = f"{getpass.getuser()}@{socket.gethostname()} ({name}, process {pid})"
-    return {"run": f"{lease.boot_id()}/{pid}", "owner": owner, "boot": lease.boot_id(), "pid": pid}
-
-
-def lock_is_abandoned(lock: Mapping[str, Any]) -> bool:
-    """Tell whether a lock's run is known to be dead: it ran on this controller."""
-    return lease.abandoned(lock, lease.boot_id())
+    pid = controller.process_id()
+    return {
+        "run": secrets.token_hex(16),
+        "owner": f"{getpass.getuser()}@{socket.gethostname()} ({name}, process {pid})",
+        "process": controller.process(pid),
+    }
 
 
 def wheels(folder: str, pins: str, packages: Mapping[str, str]) -> list[str]:
@@ -170,7 +166,8 @@ def release_report(
     """
     targets = list(targets)
     known = (host.get("__transfer_manifest") for host in targets)
-    manifest = builder.get("__quantize_manifest") or next(m for m in known if m)
+    # A run that failed before it knew which release it is about has none.
+    manifest = builder.get("__quantize_manifest") or next((m for m in known if m), {})
     tables, outcomes, figures, notes = {}, {}, {}, {}
     verdicts = []
     measured = [(builder, "__quantize_gate"), *((t, "__validate_measured") for t in targets)]
@@ -188,14 +185,14 @@ def release_report(
             verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
     worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")
     return {
-        "release": manifest["release_id"],
+        "release": manifest.get("release_id", ""),
         "verdict": worst if verdicts else "not measured",
         "outcomes": outcomes,
         "figures": figures,
         "tables": tables,
         "notes": notes,
-        "kept_fp32": [n for n in manifest["nodes"] if n["form"] == "fp32"],
-        "files": [*manifest["source"], *manifest["artifacts"]],
+        "kept_fp32": [n for n in manifest.get("nodes", []) if n["form"] == "fp32"],
+        "files": [*manifest.get("source", []), *manifest.get("artifacts", [])],
     }
 
 
@@ -261,6 +258,23 @@ def status_table(hosts: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join([report.text(rows, header), *notes])
 
 
+def batches(hosts: list[str], sizes: Any) -> list[list[str]]:
+    """Cut hosts into batches, as `serial` of a play does; the last size counts for all the rest.
+
+    Args:
+        sizes: one or several of a number of hosts and a part of all of them, such as "30%".
+    """
+    sizes = list(sizes) if isinstance(sizes, list) else [sizes]
+    found, rest = [], list(hosts)
+    while rest:
+        size = str(sizes.pop(0) if len(sizes) > 1 else sizes[0])
+        part = len(hosts) * int(size[:-1]) // 100 if size.endswith("%") else int(size)
+        count = max(part, 1)
+        found.append(rest[:count])
+        rest = rest[count:]
+    return found
+
+
 def unreached(hosts: Iterable[Mapping[str, Any]]) -> str:
     """Say of each host that playbooks/reach.yml did not reach why not, and what to do.
 
@@ -275,7 +289,7 @@ def unreached(hosts: Iterable[Mapping[str, Any]]) -> str:
         place += f":{host['ansible_port']}" if "ansible_port" in host else ""
         place += f" as {host['ansible_user']}" if "ansible_user" in host else ""
         lines.append(reach.explain(said, f"{host['inventory_hostname']} ({place})"))
-    return "\n".join([*lines, "Nothing was changed. Run again when that is done."])
+    return "\n".join([*lines, "Nothing was changed there. Run again when that is done."])
 
 
 class FilterModule:
@@ -283,11 +297,11 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "batches": batches,
             "config_findings": config_findings,
             "config_plan": config_plan,
             "config_text": config_text,
             "failed_gates": failed_gates,
-            "lock_is_abandoned": lock_is_abandoned,
             "model_names": model_names,
             "release_report": release_report,
             "report_markdown": report_markdown,

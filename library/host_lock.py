@@ -8,38 +8,48 @@ DOCUMENTATION = r"""
 module: host_lock
 short_description: Take or give back the lock of a whole run on a host
 description:
-  - A run holds the lock of a folder from its first change to its last. The lock is a file that
-    says who holds it, since when, and until when at most; it is abandoned when that time is up, or
-    when its process is known to be dead because it ran on this very host.
+  - A run holds the lock of a model from its first change to its last. The lock is a file that says
+    who holds it, since when, and until when at most. Each call of the run renews that time, so a
+    lock whose time is up is that of a run that was killed.
   - It runs on Linux and, through the action plugin of the same name, on Windows, with the standard
-    library only.
+    library only. The action plugin takes the lock of a run of this controller over whose process
+    is known to be dead.
 version_added: "0.1.0"
 options:
   path:
-    description: The folder.
+    description: The folder of the model.
     type: path
     required: true
-  state:
-    description: Whether the run holds the lock.
-    type: str
-    choices: [present, absent]
-    default: present
-  run:
-    description: Who takes the lock. C(run) (an id), C(owner), C(boot) and C(pid) of its process.
-    type: dict
-    required: true
   name:
-    description: The model whose releases keep some room there, for a lock on a full disk.
+    description: The model, for its lock, and for the room that its releases keep on a full disk.
     type: str
     default: agi_audio_core
+  state:
+    description:
+      - V(present) takes the lock, or renews it where the run holds it.
+      - V(held) fails where the run does not hold it, and renews it.
+      - V(absent) gives it back.
+    type: str
+    choices: [present, held, absent]
+    default: present
+  run:
+    description:
+      - Who takes the lock, as the filter run_identity tells. C(run), the random token of the run;
+        C(owner), a text for people; C(process), its process on the controller.
+    type: dict
+    required: true
   ttl_s:
-    description: Seconds after which the lock counts as abandoned.
+    description: Seconds that the lock outlives the last call of the run.
     type: int
-    default: 14400
+    default: 600
   force:
     description: Take the lock even from a run that holds it.
     type: bool
     default: false
+  dead:
+    description: Take the lock from the run of this process, which is known to be dead.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: It says who holds the lock, and takes none.
@@ -59,8 +69,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+held:
+  description: The options with which the lock is renewed.
+  returned: for V(present), but not in check mode
+  type: dict
 lock:
-  description: The lock of the other run.
+  description: The lock of the other run, without its token.
   returned: when another run holds it
   type: dict
 """
@@ -79,33 +93,39 @@ if TYPE_CHECKING:
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "run": {"type": "dict", "required": True},
     "name": {"type": "str", "default": "agi_audio_core"},
-    "ttl_s": {"type": "int", "default": 14400},
+    "state": {"type": "str", "choices": ["present", "held", "absent"], "default": "present"},
+    "run": {"type": "dict", "required": True},
+    "ttl_s": {"type": "int", "default": lease.TTL_S},
     "force": {"type": "bool", "default": False},
+    "dead": {"type": "str", "default": ""},
 }
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Take the lock or give it back; the result is the module's."""
+    """Take the lock, hold it or give it back; the result is the module's."""
     folder = Path(params["path"])
     with lease.one_call(folder) if folder.is_dir() else nullcontext():
+        path, token = lease.place(folder, params["name"]), params["run"]["run"]
         if params["state"] == "present":
-            _take(folder, params, check_mode)
-        else:
-            lease.give_back(folder, params["run"]["run"], check_mode)
+            _take(path, params, check_mode)
+            if not check_mode:
+                return {"changed": False, "held": {k: params[k] for k in ("path", "name", "run")}}
+        elif params["state"] == "held" and not check_mode:
+            lease.hold(path, token)
+        elif not check_mode:
+            lease.give_back(path, token)
     return {"changed": False}
 
 
-def _take(folder: Path, params: Mapping[str, Any], check_mode: bool) -> None:
-    wanted = params["run"], params["ttl_s"], params["force"], check_mode
+def _take(path: Path, params: Mapping[str, Any], check_mode: bool) -> None:
+    how = {key: params[key] for key in ("ttl_s", "force", "dead")}
     try:
-        lease.take(folder, *wanted)
+        lease.take(path, params["run"], **how, check_mode=check_mode)
     except OSError as error:
-        if error.errno != errno.ENOSPC or not Store(folder, params["name"]).give_room():
+        if error.errno != errno.ENOSPC or not Store(path.parent, params["name"]).give_room():
             raise
-        lease.take(folder, *wanted)
+        lease.take(path, params["run"], **how, check_mode=check_mode)
 
 
 def main() -> None:

@@ -47,6 +47,12 @@ options:
       - rolled_back
       - pruned
     default: query
+  token:
+    description:
+      - The token of the run that holds the lock (see M(host_lock)). Without it nothing but
+        V(query) and check mode do anything.
+    type: str
+    default: ""
   release:
     description: The id of the release, for V(staged), V(active) and V(committed).
     type: str
@@ -197,6 +203,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "root": {"type": "path", "required": True},
     "name": {"type": "str", "default": "agi_audio_core"},
     "state": {"type": "str", "choices": STATES, "default": "query"},
+    "token": {"type": "str", "default": ""},
     "release": {"type": "str"},
     "manifest": {"type": "dict"},
     "incoming": {"type": "path"},
@@ -223,14 +230,15 @@ REQUIRED_IF = [
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do the step that the parameters name; the result is the module's."""
     root, state = Path(params["root"]), params["state"]
-    store = Store(root, params["name"])
+    store, lock = Store(root, params["name"]), lease.place(root, params["name"])
     if state == "query":
         found = release.query(store, params["verify"])
-        return {"changed": False, "lock": lease.holder(root), **found}
-    if check_mode or not root.is_dir():
+        return {"changed": False, "lock": lease.told(lease.holder(lock)), **found}
+    if check_mode:
         taken = takeover.take_over(root, store.name, check_mode=True)
         return _with(taken, _change(store, params, check_mode))
     with moves.alone(store, params["config"]):
+        lease.hold(lock, params["token"])
         taken = takeover.take_over(root, store.name)
         if taken:
             # The timer of the version before may be armed, and runs the archive from there.
@@ -251,7 +259,7 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
         undone = moves.recover(store, check_mode) or {"changed": False}
         return {
             **undone,
-            "lock": lease.holder(store.root),
+            "lock": lease.told(lease.holder(lease.place(store.root, store.name))),
             **release.query(store, params["verify"]),
         }
     who = {"by": params["by"], "check_mode": check_mode}

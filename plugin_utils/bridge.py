@@ -29,7 +29,7 @@ from ansible.module_utils.common.validation import check_type_str
 from ansible.module_utils.errors import UnsupportedError
 
 from . import boot
-from .background import PATIENCE_S, Background, Seen, display
+from .background import PATIENCE_S, Background, Look, Seen, display
 from .reply import decode, failed
 
 from modelops import reach, standalone  # isort: skip - background makes them importable
@@ -50,6 +50,8 @@ START_LIMIT_S = 60  # bridge_start_limit_s: until a job that was started has beg
 ANSWER_LIMIT_S = 120  # bridge_answer_limit_s: beyond what a call may take there, to be answered
 # A look at a job stays on the host for so long at most, below the read timeout of WinRM.
 LOOK_S = 10
+# How often the lock of the run is renewed on a host where a job is at work.
+HOLD_S = 60
 # The connection plugin passes on what these libraries raise.
 WIRE = ("requests", "urllib3", "winrm", "spnego", "pypsrp", "ssl", "http")
 
@@ -76,6 +78,7 @@ class Bridge(Background):
         task_vars: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Run the module; see its documentation."""
+        self._run_vars = task_vars or {}
         if not getattr(self._connection._shell, "_IS_WINDOWS", False):
             return self.run_posix(task_vars)
         asynchronous, self._task.async_val = self._task.async_val, 0
@@ -111,6 +114,40 @@ class Bridge(Background):
             return self.ask(call, task_vars, "result")
         job = WindowsJob.begin(self, params, task_vars)
         return job.finish() if isinstance(job, WindowsJob) else job
+
+    def watch(
+        self, label: str, look: Look, every_s: float, limit_s: float, patience_s: float
+    ) -> str:
+        """Show a job's progress until it has ended, and hold the run's lock on its host."""
+        held = time.monotonic()
+
+        def look_and_hold(wait_s: float) -> Seen:
+            nonlocal held
+            seen = look(wait_s)
+            if time.monotonic() - held >= HOLD_S:
+                self._hold_lock()
+                held = time.monotonic()
+            return seen
+
+        return super().watch(label, look_and_hold, every_s, limit_s, patience_s)
+
+    def _hold_lock(self) -> None:
+        """Renew the lock that the run took on this host (roles/run_lock)."""
+        known = self._run_vars
+        if self._task.delegate_to:
+            known = known["hostvars"][self._task.delegate_to]
+        if held := known.get("__run_lock", {}).get("held"):
+            self._call_beside("host_lock", {**held, "state": "held"})
+
+    def _call_beside(self, module: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Call another module of the project on the host while a job of this one is at work."""
+        if not getattr(self._connection._shell, "_IS_WINDOWS", False):
+            made: dict[str, Any] = self._execute_module(
+                module_name=module, module_args=args, task_vars=self._run_vars
+            )
+            return made
+        work = {"module": module, "params": validate(module, args), "check": False}
+        return self.ask({"do": "call", "limit_s": CALL_LIMIT_S, **work}, self._run_vars, "result")
 
     @property
     def module(self) -> str:

@@ -75,7 +75,7 @@ def play(host: Any, *tasks: dict[str, Any]) -> plays.Outcome:
 
 def small_call(windows: Any) -> float:
     """Return the median seconds of a call after the first, of a module that imports no package."""
-    run = {"run": "bench", "owner": "bench", "boot": "", "pid": 0}
+    run = {"run": "bench", "owner": "bench", "process": ""}
     task = {"host_lock": {"path": PLACE, "run": run}}
     return statistics.median(play(windows, *[task] * (ROUNDS + 1)).seconds[1:])
 

@@ -150,6 +150,13 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def live(site, released) -> Site:
+    """A site where a release is in service."""
+    shutil.copytree(released, site.folder, dirs_exist_ok=True)
+    return site
+
+
 @pytest.fixture(scope="session")
 def sampled(tmp_path_factory) -> Path:
     """A site with the owner's models and nothing done yet, to copy from."""

@@ -77,4 +77,4 @@ def test_a_release_and_the_way_back_on_one_machine(single):
     back = single.run("rollback.yml")
     assert back.rc == 0, back.output
     assert single.config().read_text() == CONFIG
-    assert not list(single.models().glob("*.modelops.lock")), "no lock is left"
+    assert not list(single.models().glob(".modelops*.lock")), "no lock is left"

@@ -10,19 +10,11 @@ from pathlib import Path
 import models
 import pytest
 import yaml
-from conftest import ROOT, Site
-from modelops import lease
+from conftest import ROOT
 
 INT8 = "models/onnx/agi_audio_core_int8.onnx"
 FP32 = "models/onnx/agi_audio_core.onnx"
 TOLD = tuple(f"agi_audio_core.{told}" for told in ("SHA256SUMS", "golden.npz"))
-
-
-@pytest.fixture
-def live(site, released) -> Site:
-    """A site where a release is in service."""
-    shutil.copytree(released, site.folder, dirs_exist_ok=True)
-    return site
 
 
 def test_check_run_and_run_again(fresh):
@@ -225,27 +217,6 @@ def test_adopt_without_the_builder(live):
     assert outcome.rc == 0, outcome.output
     assert live.named_model() == INT8
     assert "cosine similarity" in outcome.output and "FP32 / INT8" not in outcome.output
-
-
-def test_a_second_run_is_told_who_is_at_work(live):
-    sleeper = subprocess.Popen(["sleep", "60"])
-    try:
-        run = {
-            "run": "other",
-            "owner": "eva@elsewhere",
-            "boot": lease.boot_id(),
-            "pid": sleeper.pid,
-        }
-        lease.take(live.models(), run, 60, False, False)
-        for playbook in ("quantize.yml", "rollback.yml"):
-            outcome = live.run(playbook)
-            assert outcome.rc != 0
-            assert "eva@elsewhere" in outcome.output
-    finally:
-        sleeper.kill()
-        sleeper.wait()
-    assert live.run("rollback.yml").rc == 0
-    assert lease.holder(live.models()) is None
 
 
 def test_an_empty_inventory_is_no_silent_success():

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from bed import HOSTS
 from fleet import CONFIG, MODELS
-
-PROMISED_ROLLBACK_S = 15
 
 
 def changed(output: str) -> dict[str, int]:
@@ -42,13 +38,10 @@ def test_out_again_and_back(fleet):
     assert status.stdout.count("INT8") == 3 and status.stdout.count("  healthy  ") == 3, (
         status.stdout
     )
-    begun = time.monotonic()
     back = fleet.run("rollback.yml")
-    took = time.monotonic() - begun
     assert back.returncode == 0, back.stdout
     for host in HOSTS:
         assert (fleet.served(host), fleet.config(host)) == ("fp32", CONFIG)
-    assert took < PROMISED_ROLLBACK_S + 10, took  # these machines are shared; the bench judges
 
 
 def test_a_canary_that_refuses_keeps_the_others_out(fleet):
@@ -68,7 +61,8 @@ def test_a_host_that_is_down_is_left_for_the_next_run(fleet):
     fleet.bed.poweroff("h2")
     done = fleet.run("quantize.yml", transfer_strategy="adopt")
     assert done.returncode != 0
-    assert "h2: not reached, nothing was changed there" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.split())
+    assert "h2 (" in said and "Nothing was changed there. Run again" in said
     assert [fleet.served(host) for host in ("h1", "h3")] == ["int8", "int8"]
     fleet.bed.boot("h2")
     assert fleet.named("h2") == "fp32"
