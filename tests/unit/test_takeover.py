@@ -7,7 +7,7 @@ from pathlib import Path
 
 import models
 import pytest
-from modelops import deadman, moves, release, standalone, takeover
+from modelops import deadman, lease, moves, release, standalone, takeover
 from modelops.errors import ModelOpsError
 from modelops.store import Store, fresh_state
 from target import Target
@@ -28,8 +28,12 @@ def as_before(target: Target) -> None:
 
 def call(target: Target, state: str, check_mode: bool = False, **options) -> dict:
     defaults = {name: spec.get("default") for name, spec in MODULE.ARGUMENT_SPEC.items()}
-    given = {"root": str(target.root), "name": target.model, "state": state}
-    return MODULE.run(defaults | given | options, check_mode)
+    given = {"root": str(target.root), "name": target.model, "state": state, "token": "this run"}
+    lock = lease.place(target.root, target.model)
+    lease.take(lock, {"run": "this run"}, check_mode=check_mode or state == "query")
+    done = MODULE.run(defaults | given | options, check_mode)
+    lease.give_back(lock, "this run")
+    return done
 
 
 @pytest.fixture
