@@ -108,8 +108,8 @@ options:
     description:
       - By name of an input, the list [low, high] that its values are drawn from evenly, both
         included.
-      - Without a range, integers are drawn from [0, 1], booleans are fair and floats standard
-        normal.
+      - Without a range, integers that choose rows of a table (Gather) are drawn from all of its
+        rows, other integers from [0, 1]; booleans are fair and floats standard normal.
     type: dict
     default: {}
   shapes:

@@ -94,6 +94,7 @@ from ansible.module_utils.modelops import golden, manifest
 from ansible.module_utils.modelops.child import Setup
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
+from ansible.module_utils.modelops.index_ranges import meaningful
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         shapes=params["shapes"] or {},
         timeout_s=params["timeout_s"],
     )
+    # Their ranges are part of what the data say of themselves: a new rule makes them anew.
+    setup = meaningful(setup, Path(params["model"]))
     dest = Path(params["dest"])
     meta = golden.wanted(params["source"], params["samples"], params["positions"], setup)
     there = golden.fits(dest, meta)

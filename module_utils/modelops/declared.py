@@ -27,17 +27,21 @@ FIELDS: dict[str, dict[int, tuple[str, str]]] = {
     "model": {1: ("ir_version", INTEGER), 7: ("graph", "graph"), 8: ("opset", "opset")},
     "opset": {1: ("domain", TEXT), 2: ("version", INTEGER)},
     "graph": {
-        1: ("node", "node"), 5: ("tensor", "tensor"), 12: ("output", "value"),
-        15: ("sparse", "sparse"),
+        1: ("node", "node"), 5: ("tensor", "tensor"), 11: ("input", "value"),
+        12: ("output", "value"), 15: ("sparse", "sparse"),
     },
-    "node": {1: ("input", TEXT), 4: ("operator", TEXT), 5: ("attribute", "attribute")},
+    "node": {
+        1: ("input", TEXT), 2: ("output", TEXT), 4: ("operator", TEXT),
+        5: ("attribute", "attribute"),
+    },
     "attribute": {
+        1: ("name", TEXT), 3: ("number", INTEGER),
         5: ("tensor", "tensor"), 6: ("graph", "graph"), 10: ("tensor", "tensor"),
         11: ("graph", "graph"), 22: ("sparse", "sparse"), 23: ("sparse", "sparse"),
     },
     "sparse": {1: ("tensor", "tensor"), 2: ("tensor", "tensor")},
     "tensor": {
-        2: ("kind", INTEGER), 8: ("name", TEXT), 13: ("external", "entry"),
+        1: ("dim", INTEGER), 2: ("kind", INTEGER), 8: ("name", TEXT), 13: ("external", "entry"),
         14: ("location", INTEGER),
     },
     "entry": {1: ("key", TEXT), 2: ("value", TEXT)},
@@ -83,6 +87,35 @@ def read(path: Path) -> Declared:
         ModelOpsError: it is missing, cannot be read or is no ONNX file, or a data file that it
             names lies outside of its folder.
     """
+    model = parse(path)
+    graphs = model.get("graph", [])
+    if not any(graph.get("node") for graph in graphs) or not last(model, "ir_version"):
+        raise ModelOpsError(
+            "not an ONNX file: it holds no graph with nodes", where=path, remedy=COPY_AGAIN
+        )
+    return Declared(
+        last(model, "ir_version"),
+        {
+            last(opset, "domain", "") or "ai.onnx": last(opset, "version")
+            for opset in model.get("opset", [])
+        },
+        {
+            last(value, "name", ""): _shape(value)
+            for graph in graphs
+            for value in graph.get("output", [])
+        },
+        _files(graphs, path),
+        sum(_value_bytes(value) for graph in graphs for value in graph.get("output", [])),
+        _unpacked(graphs),
+    )
+
+
+def parse(path: Path) -> Message:
+    """Return the fields of a graph file that FIELDS names: a list of values, or messages, by name.
+
+    Raises:
+        ModelOpsError: it is missing, cannot be read or is no ONNX file.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as handle:
@@ -93,26 +126,7 @@ def read(path: Path) -> Declared:
         ) from None
     except (ValueError, EOFError) as error:
         raise ModelOpsError(f"not an ONNX file ({error})", where=path, remedy=COPY_AGAIN) from None
-    graphs = model.get("graph", [])
-    if not any(graph.get("node") for graph in graphs) or not _last(model, "ir_version"):
-        raise ModelOpsError(
-            "not an ONNX file: it holds no graph with nodes", where=path, remedy=COPY_AGAIN
-        )
-    return Declared(
-        _last(model, "ir_version"),
-        {
-            _last(opset, "domain", "") or "ai.onnx": _last(opset, "version")
-            for opset in model.get("opset", [])
-        },
-        {
-            _last(value, "name", ""): _shape(value)
-            for graph in graphs
-            for value in graph.get("output", [])
-        },
-        _files(graphs, path),
-        sum(_value_bytes(value) for graph in graphs for value in graph.get("output", [])),
-        _unpacked(graphs),
-    )
+    return model
 
 
 def check_files(path: Path, declared: Declared) -> dict[str, int]:
@@ -156,7 +170,7 @@ def _plain_file(folder: Path, name: PurePosixPath) -> os.stat_result:
     return status
 
 
-def _last(message: Message, name: str, otherwise: Any = 0) -> Any:
+def last(message: Message, name: str, otherwise: Any = 0) -> Any:
     """Return a field that is there once; of several the last one counts."""
     return message.get(name, [otherwise])[-1]
 
@@ -178,7 +192,7 @@ def _value_bytes(value: Message) -> int:
     sizes = [size for size in shape if isinstance(size, int)]
     if len(sizes) < len(shape):
         return 0
-    return math.prod(sizes) * WIDTHS.get(_last(kinds[-1], "kind"), 4)
+    return math.prod(sizes) * WIDTHS.get(last(kinds[-1], "kind"), 4)
 
 
 def _unpacked(graphs: list[Message]) -> int:
@@ -187,23 +201,23 @@ def _unpacked(graphs: list[Message]) -> int:
         name
         for graph in graphs
         for node in graph.get("node", [])
-        if _last(node, "operator", "") == "Cast"
+        if last(node, "operator", "") == "Cast"
         for name in node.get("input", [])
     }
     total = 0
     for tensor in _tensors(graphs):
-        if _last(tensor, "kind") == INT8 and _last(tensor, "name", "") in casts:
+        if last(tensor, "kind") == INT8 and last(tensor, "name", "") in casts:
             total += 4 * int(_entries(tensor).get("length", "0"))
     return total
 
 
 def _entries(tensor: Message) -> dict[str, str]:
-    return {_last(e, "key", ""): _last(e, "value", "") for e in tensor.get("external", [])}
+    return {last(e, "key", ""): last(e, "value", "") for e in tensor.get("external", [])}
 
 
 def _dim(dim: Message) -> Dim:
-    size: int = _last(dim, "size", -1)
-    return size if size >= 0 else _last(dim, "symbol", None)
+    size: int = last(dim, "size", -1)
+    return size if size >= 0 else last(dim, "symbol", None)
 
 
 def _files(graphs: list[Message], path: Path) -> dict[str, int]:
@@ -211,9 +225,9 @@ def _files(graphs: list[Message], path: Path) -> dict[str, int]:
     files: dict[str, int] = {}
     for tensor in _tensors(graphs):
         entries = _entries(tensor)
-        if _last(tensor, "location") != 1:  # TensorProto.EXTERNAL
+        if last(tensor, "location") != 1:  # TensorProto.EXTERNAL
             continue
-        name, where = entries.get("location", ""), f"tensor {_last(tensor, 'name', '')!r} in {path}"
+        name, where = entries.get("location", ""), f"tensor {last(tensor, 'name', '')!r} in {path}"
         if not _is_inside(name):
             raise ModelOpsError(
                 f"external data location {name!r} leads out of the model's folder",

@@ -15,11 +15,13 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .child import Child, Model, Setup
 from .errors import ModelOpsError
+from .index_ranges import meaningful
 from .outputs import Output, open_in, opened
 from .outputs import compare as outputs_alike
 from .similarity import worst
@@ -105,9 +107,9 @@ def benchmark(
     Raises:
         ModelOpsError: the model cannot be loaded or run, or a limit was passed.
     """
-    setup = setup or Setup()
     _require_count("runs", runs, 1)
     _require_count("warmup", warmup, 0)
+    setup = meaningful(setup or Setup(), path)
     with setup.work_folder() as work, Model(path, setup, work) as model:
         total = warmup + runs
         for number in range(total):
@@ -153,9 +155,11 @@ def compare(
     Raises:
         ModelOpsError: as `benchmark`, or the models' inputs or outputs differ.
     """
-    setup = setup or Setup()
     _require_count("samples", samples, 1)
     _require_count("runs", runs, 1)
+    setup = meaningful(setup or Setup(), reference)
+    if reference_setup:
+        reference_setup = replace(reference_setup, ranges=setup.ranges)
     if rows is not None:
         samples = 0
     elif setup.inputs:

@@ -21,6 +21,7 @@ from .child import Model, Setup
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
 from .gates import AGREEMENT
+from .index_ranges import meaningful
 from .outputs import Output, compare, open_in, opened
 from .similarity import worst
 
@@ -99,6 +100,7 @@ class Judge:
 @contextmanager
 def judging(source: Path, setup: Setup, samples: int) -> Iterator[Judge]:
     """Give a Judge, which keeps the source's outputs in memory (2 GB each of the real model)."""
+    setup = meaningful(setup, source)
     with setup.work_folder() as work, ExitStack() as stack:
         yield Judge(source, setup, samples, work, stack)
 
