@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -260,7 +260,21 @@ def _stored_texts(store: Store, config: Mapping[str, Any], to: str) -> Texts:
     fp32, wanted = _stored_for(store, path, FP32), _stored_for(store, path, to)
     if fp32 is None or wanted is None:
         raise ModelOpsError(why, where=store.texts, remedy="No earlier text is stored here.")
+    fp32, wanted = (_true_of_others(store, text, path) for text in (fp32, wanted))
     return Texts(path, config_file.read(path), fp32, wanted, why)
+
+
+def _true_of_others(store: Store, text: bytes, path: Path) -> bytes:
+    """Let a text of earlier name the INT8 of another model only where that is in service now."""
+    for folder in sorted(store.releases.parent.iterdir()):
+        if folder == store.releases or not (folder / "state.json").is_file():
+            continue
+        with suppress(ModelOpsError):  # nothing of another model may block this one's way back
+            other = Store(store.root, folder.name)
+            state = other.load()
+            if state["active"] == FP32 or other.live_problems(state, False):
+                text = config_file.without_int8(text, other.name, path)
+    return text
 
 
 def _stored_for(store: Store, path: Path, to: str) -> bytes | None:

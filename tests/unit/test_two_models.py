@@ -200,3 +200,15 @@ def test_the_way_back_needs_the_files_that_the_graph_names(tmp_path, data, missi
         f"{target.root / missing}: missing" if missing else ""
     )
     assert bool(target.store.fp32_problems(None, False)) == bool(missing)
+
+
+def test_a_stored_text_does_not_bring_back_what_another_model_left(tmp_path):
+    one, other = two(tmp_path)
+    other.release("X")
+    one.release("A")
+    other.roll_back(void=True)
+    assert not other.store.live[0].exists()
+    one.config.write_text("broken: [\n")
+    config = {"path": str(one.config), "unreadable": "it is no YAML"}
+    release.roll_back(one.store, "fp32", config, by="", reason="", void=False)
+    assert one.in_service() == other.in_service() == "fp32"
