@@ -44,6 +44,16 @@ def test_an_edit_that_nobody_would_read_is_refused(nested):
     assert nested.tree() == before
 
 
+def test_rollback_says_nothing_of_a_file_that_it_did_not_look_at(nested):
+    outcome = nested.run("rollback.yml", rollback_only_from="0123456789abcdef")
+    assert outcome.rc == 0, outcome.output
+    assert "was there already" in outcome.output and "is as it was." in outcome.output
+    assert nested.config().read_bytes() == NESTED.encode()
+    outcome = nested.run("rollback.yml")
+    assert outcome.rc == 0, outcome.output
+    assert f"names {FP32} now." in outcome.output.replace("\n", " ")
+
+
 def test_a_file_that_the_owner_is_at_work_in_does_not_block_the_way_back(nested):
     outcome = nested.run("quantize.yml", sample_enabled=False)
     assert outcome.rc == 0, outcome.output
