@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -25,7 +26,12 @@ class Module(Protocol):
 
 
 def conclude(module: Module, run: Run) -> None:
-    """Run a module and end its process with the result."""
+    """Run a module and end its process with the result.
+
+    The account's umask decides nothing: what is not closed on purpose (0600, folders 0700) can be
+    read by the service's account, and nobody but its owner may write it.
+    """
+    os.umask(0o022)
     result = run_guarded(run, module.params, module.check_mode)
     for warning in result.pop("warnings", []):
         module.warn(warning)

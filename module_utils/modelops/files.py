@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import ModelOpsError
@@ -82,6 +83,22 @@ def rename_durable(source: Path, destination: Path) -> None:
         fsync_dir(source.parent)
 
 
+def give_access(path: Path, like: Path) -> None:
+    """Let a file be read by whoever may read another one: its mode and, where allowed, its group.
+
+    An account that is not root can give neither a file of another account nor a foreign group.
+    """
+    if os.name == "nt" or not like.is_file():
+        return
+    wanted = like.stat()
+    for owner in (wanted.st_uid, -1):
+        with suppress(PermissionError):
+            os.chown(path, owner, wanted.st_gid)
+            break
+    with suppress(PermissionError):
+        os.chmod(path, wanted.st_mode & 0o777)
+
+
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a whole file beside its name, make it durable and rename it into place.
 
@@ -92,6 +109,8 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     remove(part)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "wb") as handle:
+        if os.name != "nt":
+            os.fchmod(handle.fileno(), mode)  # whatever the umask took from it
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())

@@ -245,9 +245,9 @@ def sums_problems(folder: Path, entries: Iterable[Mapping[str, Any]]) -> list[st
     if not path.is_file():
         return []
     listed = {}
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         digest, _, name = line.partition(" ")
-        listed[name.lstrip(" *")] = digest.lower()
+        listed[name.lstrip(" *").removeprefix("./")] = digest.lower()
     if path.name == SUMS and not set(listed) & set(wanted):
         return []
     return [

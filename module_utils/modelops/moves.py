@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from . import config_file, lease
 from .errors import ModelOpsError
-from .files import rename_durable, write_atomic
+from .files import give_access, rename_durable, write_atomic
 from .store import FP32, State, Store, record, stamp
 
 
@@ -206,7 +206,12 @@ def switch(
         move(change, path, store.releases / leaving / path.name)
     if arriving:
         for path in (path for path in reversed(store.live) if path.name in names):
-            move(change, store.releases / arriving / path.name, path)
+            move(
+                change,
+                store.releases / arriving / path.name,
+                path,
+                like=store.root / store.fp32_graph,
+            )
     write_config(change, texts.fp32, texts.after)
 
 
@@ -333,8 +338,15 @@ def write_config(change: Change, current: bytes | None, wanted: bytes) -> None:
         )
 
 
-def move(change: Change, source: Path, dest: Path) -> None:
-    change.do(f"move {source} -> {dest}", lambda: rename_durable(source, dest))
+def move(change: Change, source: Path, dest: Path, like: Path | None = None) -> None:
+    """Plan a move; what arrives `like` another file can be read by whoever reads that one."""
+
+    def act() -> None:
+        if like is not None:
+            give_access(source, like)
+        rename_durable(source, dest)
+
+    change.do(f"move {source} -> {dest}", act)
 
 
 def require_way_back(store: Store, listed: Mapping[str, Any] | None) -> None:

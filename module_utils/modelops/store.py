@@ -77,6 +77,11 @@ class Store:
         self.texts = self.releases / "config"
 
     @property
+    def fp32_graph(self) -> Path:
+        """The FP32 graph."""
+        return self.root / names.of(self.name).fp32
+
+    @property
     def reserve(self) -> Path:
         """The file that keeps RESERVE_BYTES of the disk for the way back."""
         return self.releases / "reserve"
