@@ -421,7 +421,8 @@ def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
                 "there is no such model", where=params[name], remedy="Check the path."
             )
     way, fp32, int8 = _way(params)
-    setup = replace(setup, memory_limit=neighbour.limit(int8.running))
+    free, processes = way.available, 2 if way.mode == needs.BOTH else 1
+    setup = replace(setup, memory_limit=neighbour.limit(int8.running, free, processes))
     facts = {**way.facts(), "protection": neighbour.protection(setup.memory_limit)}
     candidate, rows = Path(params["candidate"]), None
     if params["golden"]:
@@ -445,7 +446,7 @@ def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
         reference_setup=replace(
             setup,
             providers=params["reference_providers"] or setup.providers,
-            memory_limit=neighbour.limit(fp32.loaded + kept),
+            memory_limit=neighbour.limit(fp32.loaded + kept, free, processes),
         ),
     )
     return dict(gates.json_safe({**comparison, "way": facts}))

@@ -19,11 +19,17 @@ SYSTEMD = Path("/run/systemd/system")
 # Beyond what was computed: a limit is there to keep the host, not to be met.
 SLACK = 1.25
 LEAST = 256_000_000
+FREE_SHARE = 0.8
 
 
-def limit(needed: int) -> int:
-    """Return the limit of memory in bytes for a process that should need so many."""
-    return max(int(needed * SLACK), needed + LEAST)
+def limit(needed: int, available: int | None = None, processes: int = 1) -> int:
+    """Return the limit of memory in bytes for a process that should need so many.
+
+    What a run needs beside weights and outputs of known shape is not known before: the process may
+    take its part of what is free, of which the host keeps a fifth.
+    """
+    part = int((available or 0) * FREE_SHARE) // processes
+    return max(int(needed * SLACK), needed + LEAST, part)
 
 
 def scope(limit_bytes: int | None) -> list[str]:

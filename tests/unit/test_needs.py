@@ -142,3 +142,11 @@ def test_gates_without_a_reference():
         ("cosine_min", True),
         ("candidate_p50_s", True),
     ]
+
+
+def test_the_limit_leaves_the_host_a_fifth_and_the_model_room():
+    assert neighbour.limit(10**9) == 1_256_000_000
+    assert neighbour.limit(10**10) == 12_500_000_000
+    assert neighbour.limit(10**9, 10**10) == 8 * 10**9
+    assert neighbour.limit(10**9, 10**10, 2) == 4 * 10**9
+    assert neighbour.limit(10**9, 100) == 1_256_000_000
