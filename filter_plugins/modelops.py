@@ -17,7 +17,7 @@ from ansible.errors import AnsibleFilterError
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from modelops import config_plan as planning
-from modelops import controller, names, reach, report, wheelhouse
+from modelops import controller, gates, names, reach, report, wheelhouse
 from modelops.errors import ModelOpsError
 from modelops.finding import Finding
 
@@ -143,6 +143,14 @@ def validation_tests(
         said = answered.get("problem") if "compared" in answered else answered.get("msg")
         tests.append(("answer", "compared" in answered, said or cosine))
     return [{"name": n, "ok": bool(ok), "text": f"{n}: {text}"} for n, ok, text in tests]
+
+
+def kept_quality(wanted: Iterable[Values]) -> dict[str, float]:
+    """Return what the quantizer keeps so that these gates pass; see gates.kept_quality."""
+    try:
+        return gates.kept_quality(wanted)
+    except ModelOpsError as error:
+        raise AnsibleFilterError(str(error)) from None
 
 
 def failed_gates(judged: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -302,6 +310,7 @@ class FilterModule:
             "config_plan": config_plan,
             "config_text": config_text,
             "failed_gates": failed_gates,
+            "kept_quality": kept_quality,
             "model_names": model_names,
             "release_report": release_report,
             "report_markdown": report_markdown,

@@ -76,10 +76,12 @@ options:
   quality:
     description:
       - Thresholds that the result must keep against the source, some of C(cosine), C(mse),
-        C(mae), C(sqnr_db). Where the rule's forms miss them, the fewest nodes that are needed
-        move to the form that helps them, 8-bit blocks (C(blockwise_int8)) or a product in FP32
-        (C(weight_int8)), then to C(fp32), each step measured on the whole model. Nodes that
-        O(forms) names stay as they are. Fails when no mix reaches them.
+        C(mae), C(sqnr_db), and C(agreement) of outputs that are not floats.
+      - Where the rule's forms miss them, the fewest nodes that are needed move to the form that
+        helps them, 8-bit blocks (C(blockwise_int8)) or a product in FP32 (C(weight_int8)), then to
+        C(fp32), each step measured on the whole model. Nodes that O(forms) names stay as they are.
+      - Fails when no mix reaches them. Where the source itself does not run with these inputs
+        nothing is measured, and a warning says so.
       - With a manifest of the same source and options beside I(dest), the forms that were found
         before are taken up. Without one, a pair that is there is measured again.
     type: dict

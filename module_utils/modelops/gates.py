@@ -37,6 +37,14 @@ DISCRETE = frozenset({"agreement_min", "agreement_mean"})
 # share that sarai_gate_agreement_min has by default.
 AGREEMENT: Mapping[str, Any] = {"name": "agreement_min", "op": ">=", "threshold": 0.98}
 RECORD_SCHEMA = 1
+# What a search may be asked to keep, by name: the figure, and how it is held against a threshold.
+QUALITY: Mapping[str, tuple[str, str]] = {
+    "cosine": ("cosine_min", ">"),
+    "mse": ("mse", "<"),
+    "mae": ("mae", "<"),
+    "sqnr_db": ("sqnr_db", ">"),
+    "agreement": ("agreement_min", ">="),
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,31 @@ class Gate:
             remedy="Give name, op (<, <=, > or >=), threshold, and optionally required (true or"
             " false) and promised_threshold.",
         )
+
+
+def kept_quality(gates: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what the quantizer must keep so that the required gates on similarity pass.
+
+    Returns:
+        Thresholds by their names in QUALITY. Gates on other figures have none.
+
+    Raises:
+        ModelOpsError: a gate is malformed, or asks for more than the op by which a search judges.
+    """
+    options = {figure: (name, op) for name, (figure, op) in QUALITY.items()}
+    wanted = {}
+    for gate in map(Gate.parse, gates):
+        if not gate.required or gate.name not in options:
+            continue
+        name, op = options[gate.name]
+        if gate.op not in (op, f"{op[0]}="):  # above it is at least it, too
+            raise ModelOpsError(
+                f"its op is {gate.op!r}",
+                where=f"gate {gate.name!r}",
+                remedy=f"Give it the op {op!r}, by which the quantizer judges.",
+            )
+        wanted[name] = gate.threshold
+    return wanted
 
 
 def judge(gates: Iterable[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[dict[str, Any]]:

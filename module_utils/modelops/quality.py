@@ -20,14 +20,10 @@ from typing import Any
 from .child import Model, Setup
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
-from .gates import AGREEMENT
+from .gates import AGREEMENT, OPERATORS, QUALITY
 from .index_ranges import meaningful
 from .outputs import Output, compare, open_in, opened
 from .similarity import worst
-
-# Option `quality` -> figure of similarity.worst, and whether it is a lower bound.
-GATES = {"cosine": ("cosine_min", True), "mse": ("mse", False), "mae": ("mae", False),
-         "sqnr_db": ("sqnr_db", True)}  # fmt: skip
 
 # So many mixes are measured for the fewest nodes; then the fewest so far are taken.
 MOST_ATTEMPTS = 16
@@ -46,10 +42,10 @@ def check(quality: Mapping[str, Any]) -> dict[str, float]:
         thresholds = {name: float(value) for name, value in quality.items()}
     except (TypeError, ValueError):
         thresholds = {}
-    if set(thresholds) != set(quality) or set(quality) - set(GATES):
+    if set(thresholds) != set(quality) or set(quality) - set(QUALITY):
         raise ModelOpsError(
             f"quality {dict(quality)!r} is not understood",
-            remedy=f"Give numbers for some of: {', '.join(GATES)}.",
+            remedy=f"Give numbers for some of: {', '.join(QUALITY)}.",
         )
     return thresholds
 
@@ -57,16 +53,13 @@ def check(quality: Mapping[str, Any]) -> dict[str, float]:
 def passes(figures: Mapping[str, float], thresholds: Mapping[str, float]) -> bool:
     """Tell whether every threshold holds; a figure that is NaN does not.
 
-    Outputs that are not floats must agree as gates.AGREEMENT says.
+    Outputs that are not floats must agree as gates.AGREEMENT says, unless a threshold does.
     """
-    if figures.get("agreement_min", 1.0) < AGREEMENT["threshold"]:
-        return False
-    for name, threshold in thresholds.items():
-        figure, lower = GATES[name]
-        value = figures.get(figure)
-        if value is None:  # the model has no output of floats
-            continue
-        if math.isnan(value) or (value <= threshold if lower else value >= threshold):
+    wanted = {"agreement": float(AGREEMENT["threshold"]), **thresholds}
+    for name, threshold in wanted.items():
+        figure, op = QUALITY[name]
+        value = figures.get(figure)  # None where the model has no output of that kind
+        if value is not None and not OPERATORS[op](value, threshold):
             return False
     return True
 
@@ -81,13 +74,21 @@ class Judge:
         self._samples = 1 if setup.inputs else samples
         self._reference: list[list[Output]] = []
 
+    def run_source(self) -> None:
+        """Keep the outputs of the source.
+
+        Raises:
+            ModelOpsError: it does not load or run here with these inputs.
+        """
+        with Model(self._source, self._setup, self._work) as model:
+            for sample in range(self._samples):
+                reply = model.run(sample, share=True, fresh=True)
+                self._reference.append(open_in(self._stack, reply))
+
     def measure(self, candidate: Path) -> Figures:
         """Return the worst similarity over samples and outputs, see similarity.worst."""
         if not self._reference:
-            with Model(self._source, self._setup, self._work) as model:
-                for sample in range(self._samples):
-                    reply = model.run(sample, share=True, fresh=True)
-                    self._reference.append(open_in(self._stack, reply))
+            self.run_source()
         rows: list[dict[str, Any]] = []
         with Model(candidate, self._setup, self._work) as model:
             for sample, wanted in enumerate(self._reference):
@@ -170,7 +171,7 @@ def search(
             return mix(_fewest(ranked, partial(holds, form=form)), form), path
     best = path[-1]["figures"] if path else {}
     wanted = ", ".join(f"{name} {value}" for name, value in thresholds.items())
-    reached = ", ".join(f"{GATES[name][0]} {best.get(GATES[name][0])}" for name in thresholds)
+    reached = ", ".join(f"{QUALITY[name][0]} {best.get(QUALITY[name][0])}" for name in thresholds)
     raise ModelOpsError(
         f"no mix of forms keeps the quality ({wanted}); with every node in FP32 it is {reached}",
         remedy="Lower the threshold, or give inputs that are typical for the model.",

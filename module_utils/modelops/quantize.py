@@ -52,8 +52,9 @@ class Proof:
 
     Attributes:
         verify: check, load and run it in child processes (see verify.verify).
-        quality: thresholds by name (see quality.GATES) that the result must keep; nodes move to
-            more exact forms until it does. Empty leaves the forms to the rule.
+        quality: thresholds by name (see gates.QUALITY) that the result must keep; nodes move to
+            more exact forms until it does. Empty leaves the forms to the rule. A source that does
+            not run here with these inputs has none to keep, which is a note.
         setup: inputs and limits of the runs.
         samples: seeded inputs that the quality is measured on.
     """
@@ -198,7 +199,6 @@ class _Job:
             for d in plan.decisions
             if self.given_forms.get(d.node, d.form) != d.form
         ]
-        asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
         return {
             "changed": changed,
             "release_id": manifest.release_id(artifacts),
@@ -212,7 +212,7 @@ class _Job:
                 for d in decisions
                 if d["form"] == FP32
             ],
-            "manifest": manifest.build(artifacts, source, asked, decisions, versions()),
+            "manifest": manifest.build(artifacts, source, self._asked(), decisions, versions()),
             "verified": self.verified,
             "quality_path": self.path,
             "notes": self.notes,
@@ -226,6 +226,11 @@ class _Job:
         if twice := plan.stored_twice:
             plan = Plan(read_model(self.src), *what, twice)
         return plan
+
+    def _asked(self) -> dict[str, Any]:
+        """Return the recipe for the manifest; forms that a search found are not those given."""
+        asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
+        return {**asked, "given_forms": self.given_forms} if self.thresholds else asked
 
     def _sizes(self, plan: Plan) -> dict[Path, int]:
         return {self.dest: len(plan.graph_bytes), self.data: plan.layout.size}
@@ -243,10 +248,10 @@ class _Job:
             return False
         recipe = dict(known["recipe"])
         forms = recipe.pop("forms", {})
-        asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
-        given = asked.pop("forms")
+        asked = self._asked()
+        asked.pop("forms")
         same_source = {entry["sha256"] for entry in known["source"]} == set(source_hashes.values())
-        if given or recipe != asked or not same_source or known["versions"] != versions():
+        if recipe != asked or not same_source or known["versions"] != versions():
             return False
         self.recipe = replace(self.recipe, forms=forms)
         return True
@@ -328,6 +333,14 @@ class _Job:
         graph = work / self.dest.name
         with judging(self.src, self.setup, self.proof.samples) as judge:
             self._tell("measuring the similarity")
+            try:
+                judge.run_source()
+            except ModelOpsError as error:
+                self.thresholds = {}
+                self.notes.append(
+                    f"The quality was not measured, for the source does not run here: {error.what}"
+                )
+                return written
             first = self._step(judge.measure(graph), plan)
             self.path = [{"moved": 0, "forms": {}, **first}]
             if passes(first["figures"], self.thresholds):

@@ -64,7 +64,7 @@ def test_a_flipped_byte_is_found_and_repaired(live):
 
 def test_the_similarity_gate_keeps_fp32(fresh):
     config = fresh.config().read_bytes()
-    outcome = fresh.run("quantize.yml", sarai_gate_cosine_min=0.99999)
+    outcome = fresh.run("quantize.yml", sarai_gate_cosine_min=0.99999, quantize_quality={})
     assert outcome.rc != 0
     assert fresh.config().read_bytes() == config
     assert not list(fresh.models().glob("*_int8*"))
@@ -75,7 +75,7 @@ def test_the_similarity_gate_keeps_fp32(fresh):
 
 
 def test_the_similarity_gate_takes_a_live_release_back(live):
-    outcome = live.run("quantize.yml", sarai_gate_cosine_min=0.99999)
+    outcome = live.run("quantize.yml", sarai_gate_cosine_min=0.99999, quantize_quality={})
     assert outcome.rc != 0
     assert live.named_model() == FP32
     assert live.state()["void"] == {}
