@@ -122,6 +122,17 @@ def test_from_another_folder_it_says_where_to_run(tmp_path, playbook):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_words_that_belong_to_no_variable_are_not_lost(live):
+    before = live.tree()
+    outcome = live.run("rollback.yml", "-e 'rollback_reason=several words'")
+    assert outcome.rc != 0
+    assert "These words of -e belong to no variable: words" in said(outcome), outcome.output
+    assert live.tree() == before
+    told = live.run("rollback.yml", "-e 'rollback_reason=\"several words\"'")
+    assert told.rc == 0, told.output
+    assert live.state()["history"][-1]["reason"] == "several words"
+
+
 def test_words_given_with_e_are_booleans(fresh):
     """`-e name=false` gives the text "false", which is true for Jinja."""
     assert FAST["sample_megabytes"]
