@@ -44,3 +44,9 @@ def test_the_owner_wants_a_speedup_of_two():
     figures = {"speedup": 1.5, "rss_ratio": 0.5}
     for name, verdict in (("default", "pass"), ("owner", "fail")):
         assert gates.overall(gates.judge(preset(name, "performance"), figures)) == verdict
+
+
+def test_the_quantizer_can_keep_either_preset():
+    for name in ("default", "owner"):
+        kept = gates.kept_quality(preset(name, "similarity"))
+        assert kept == {"cosine": 0.98, "mse": 0.01, "mae": 0.05, "agreement": 0.98}
