@@ -13,4 +13,4 @@ from plugin_utils.bridge import Bridge
 class ActionModule(Bridge):
     """The module service_health."""
 
-    posix_only = "it asks systemd."
+    posix_only = "it reads /proc."

@@ -15,7 +15,7 @@ version_added: "0.1.0"
 options:
   state:
     description:
-      - C(recorded) asks the service while it runs on FP32, and keeps the answer. A service that
+      - C(recorded) asks the service twice while it runs on FP32, and keeps the answer. That it
         does not answer is no failure; it is told in RV(problem).
       - C(right) asks it again and fails when the answer is too far from the one kept.
     type: str
@@ -80,6 +80,14 @@ cosine:
   description: The cosine of both answers.
   returned: when compared
   type: float
+equal:
+  description: Whether both answers are the same to the last bit.
+  returned: when compared
+  type: bool
+repeats:
+  description: Whether the service answers the same each time, so that a difference tells something.
+  returned: when compared
+  type: bool
 problem:
   description: Why there is nothing to compare with, or an empty text.
   returned: success
@@ -124,7 +132,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if kept or check_mode:
             return {"changed": not kept, "problem": ""}
         try:
-            record.put(key, {"values": answers.ask(*asked)})
+            values = answers.ask(*asked)
+            record.put(key, {"values": values, "repeats": answers.ask(*asked) == values})
         except ModelOpsError as error:
             return {"changed": False, "problem": str(error)}
         return {"changed": True, "problem": ""}
@@ -143,7 +152,9 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             remedy="The model itself was right: look at how the service uses it.",
             cosine=cosine,
         )
-    return {"changed": False, "compared": True, "cosine": cosine, "problem": ""}
+    repeats = bool(kept.get("repeats")) and answers.ask(*asked) == values
+    same = {"equal": values == kept["values"], "repeats": repeats}
+    return {"changed": False, "compared": True, "cosine": cosine, "problem": "", **same}
 
 
 def main() -> None:

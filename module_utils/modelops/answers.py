@@ -6,6 +6,7 @@ import json
 import math
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from .errors import ModelOpsError
@@ -45,6 +46,16 @@ def ask(url: str, body: Any, field: str, timeout_s: float) -> list[float]:
     if not all(math.isfinite(value) for value in found):
         raise _no_numbers(url, f"{field!r} holds values that are not finite")
     return [float(value) for value in found]
+
+
+def wake(url: str, body: Any, timeout_s: float) -> None:
+    """Post a question, so that the service loads what it needs; the answer is no matter."""
+    request = urllib.request.Request(  # noqa: S310 - the address is the operator's own
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with suppress(OSError, ValueError), opener.open(request, timeout=timeout_s) as answer:
+        answer.read()
 
 
 def at(document: Any, field: str) -> Any:

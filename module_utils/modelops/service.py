@@ -1,77 +1,46 @@
-"""A systemd service: whether it is up, answers, and stays so. Standard library only."""
+"""A service: whether it is up, answers, stays so, and what it serves. Standard library only."""
 
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-from . import answers
+from . import answers, processes, served
 from .errors import ModelOpsError
+from .opens import Watch
+from .units import Unit
 
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 5.0
-JOURNAL_LINES = 25
 LONGEST_ANSWER = 1 << 20  # bytes of an answer that are read
 SHOWN = 300  # characters of it that a message shows
 # systemd counts restarts for as long as nobody resets them: older ones say nothing of today.
 RECENT_S = 60.0
-_FIELDS = {
-    "LoadState": "load", "ActiveState": "active", "SubState": "sub", "Result": "result",
-    "NRestarts": "restarts", "InvocationID": "invocation", "MainPID": "pid",
-    "ActiveEnterTimestamp": "since", "ActiveEnterTimestampMonotonic": "since_us",
-}  # fmt: skip
 
 
-class Unit(NamedTuple):
-    """What systemd says of a unit; `invocation` changes with every start."""
+class Manager(Protocol):
+    """What runs a service: units.Systemd, commands.Commands."""
 
-    load: str
-    active: str
-    sub: str
-    result: str
-    restarts: int
-    invocation: str
-    pid: int
-    since: str
-    since_us: int = 0  # on the clock of time.monotonic(); 0 before the first start
+    name: str
 
+    def look(self) -> Unit: ...
 
-def look(name: str) -> Unit:
-    """Ask systemd for the state of a unit.
+    def restart(self, limit_s: float) -> None: ...
 
-    Raises:
-        ModelOpsError: there is no systemd to ask.
-    """
-    done = _run("systemctl", "show", name, "--property", ",".join(_FIELDS))
-    if done.returncode:
-        raise ModelOpsError(
-            f"systemd does not answer ({done.stderr.strip()})",
-            where=name,
-            remedy="Set sarai_service_manager to what runs the service on this host.",
-        )
-    found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    values: dict[str, Any] = {field: found.get(key, "") for key, field in _FIELDS.items()}
-    for number in ("restarts", "pid", "since_us"):
-        values[number] = int(values[number] or 0)
-    return Unit(**values)
+    def told(self, invocation: str) -> str: ...
+
+    def processes(self, unit: Unit) -> set[int]: ...
 
 
-def journal(name: str, invocation: str, lines: int = JOURNAL_LINES) -> str:
-    """Return the last lines that the unit wrote, of this start where they can be told apart."""
-    for chosen in ([f"_SYSTEMD_INVOCATION_ID={invocation}"], ["--unit", name]):
-        done = _run("journalctl", "--no-pager", "--output", "short", "--lines", str(lines), *chosen)
-        text = done.stdout.strip()
-        if text and "-- No entries --" not in text:
-            return text
-    return "(the journal holds nothing that this user may read)"
+Models = Mapping[str, list[Path]]
+See = Callable[[], tuple[Unit, str]]
 
 
 def probe(url: str, expect: Mapping[str, Any] | None = None) -> str:
@@ -120,62 +89,103 @@ def _same(found: Any, wanted: Any) -> bool:
     return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)
 
 
-def state(name: str, url: str, expect: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def see(manager: Manager, url: str, expect: Mapping[str, Any] | None) -> tuple[Unit, str]:
+    """Return how the service is, and what is wrong with it or an empty text."""
+    unit = manager.look()
+    return unit, _problem(manager.name, unit) or (probe(url, expect) if url else "")
+
+
+def state(
+    manager: Manager,
+    url: str,
+    expect: Mapping[str, Any] | None = None,
+    models: Models | None = None,
+) -> dict[str, Any]:
     """Return how the service is right now, without waiting.
 
     Returns:
-        `unit` (see Unit), `healthy`, `problem`, and `rss_bytes` of its main process.
+        `unit` (see Unit), `healthy`, `problem`, `rss_bytes` of its processes, and `served` (see
+        served.judge).
     """
-    unit = look(name)
-    problem = _problem(name, unit) or (probe(url, expect) if url else "")
+    unit, problem = see(manager, url, expect)
     if unit.restarts and time.monotonic() - unit.since_us / 1e6 < RECENT_S:
         problem = _died(unit, unit.restarts)
-    return {
-        "unit": unit._asdict(),
-        "healthy": not problem,
-        "problem": problem,
-        "rss_bytes": _rss_bytes(unit.pid),
-    }
+    healthy = {"unit": unit._asdict(), "healthy": not problem, "problem": problem}
+    return {**healthy, **_processes(manager, unit, models or {}, None)}
 
 
-def wait_healthy(
-    name: str,
+def restart(
+    manager: Manager,
     url: str,
+    *,
     hold_s: float,
     limit_s: float,
     expect: Mapping[str, Any] | None = None,
-    see: Callable[[str, str], tuple[Unit, str]] | None = None,
+    models: Models | None = None,
+    question: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Restart the service, wait until it is healthy, and see what it serves.
+
+    Args:
+        question: `url`, `body` and `timeout_s` of what it is asked once, so that a service that
+            loads its model with the first question has loaded it. What it answers is judged later.
+
+    Returns:
+        What `wait_healthy` returns, and `served`.
+
+    Raises:
+        ModelOpsError: it does not become healthy, or another process answers in its place.
+    """
+    models = models or {}
+    if url and not manager.processes(manager.look()) and not probe(url):
+        raise ModelOpsError(
+            f"{url} is answered by a process that is not known to be the service's",
+            where=manager.name,
+            remedy="Correct sarai_service_name, or give sarai_service_commands the pid_file or a"
+            " status command that prints its process id.",
+        )
+    with closing(Watch(path for paths in models.values() for path in paths)) as watch:
+        manager.restart(limit_s)
+        found = wait_healthy(partial(see, manager, url, expect), manager, hold_s, limit_s)
+        if question:
+            answers.wake(question["url"], question.get("body") or {}, question["timeout_s"])
+        opened = watch.opened() if watch.works else None
+    return {**found, **_processes(manager, Unit(**found["unit"]), models, opened)}
+
+
+def wait_healthy(
+    look: See,
+    manager: Manager,
+    hold_s: float,
+    limit_s: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
     """Wait until the service is up and answers, and has been so for `hold_s` seconds on end.
 
     Args:
-        url: what answers 200 when the service is healthy; empty asks systemd alone.
-        expect: what that answer must hold; see probe.
+        look: sees how it is (see `see`).
         limit_s: seconds until it must have become healthy first.
-        see: looks at the unit and its health (tests).
 
     Returns:
-        What `state` returns, `healthy_after_s` and `held_s`.
+        `unit`, `healthy`, `problem`, `healthy_after_s` and `held_s`.
 
     Raises:
-        ModelOpsError: it did not start, died, or does not answer; with its journal.
+        ModelOpsError: it did not start, died, or does not answer; with what it wrote.
     """
-    see = see or partial(_see, expect=expect or {})
     started = clock()
     since, invocation = None, ""
     before: int | None = None  # a restart by hand does not always reset systemd's count
     while True:
         now = clock()
-        unit, problem = see(name, url)
+        unit, problem = look()
         if before is None:
             before = unit.restarts - (unit.sub == "auto-restart")
         if unit.restarts > before:
             problem = _died(unit, unit.restarts - before)
             break
         if unit.load == "not-found" or unit.active == "failed":
-            problem = _problem(name, unit)
+            problem = _problem(manager.name, unit)
             break
         if problem:
             if since is not None:
@@ -189,21 +199,24 @@ def wait_healthy(
         if not problem and since is not None and now - since >= hold_s:
             found = {"unit": unit._asdict(), "healthy": True, "problem": ""}
             times = {"healthy_after_s": round(since - started, 2), "held_s": round(now - since, 2)}
-            return {**found, **times, "rss_bytes": _rss_bytes(unit.pid)}
+            return {**found, **times}
         sleep(POLL_S)
-    text = journal(name, unit.invocation)
+    text = manager.told(unit.invocation)
     raise ModelOpsError(
         f"the service is not healthy: {problem}",
-        where=name,
-        remedy=f"Its journal says:\n{text}",
+        where=manager.name,
+        remedy=text,
         journal=text,
         unit=unit._asdict(),
     )
 
 
-def _see(name: str, url: str, expect: Mapping[str, Any]) -> tuple[Unit, str]:
-    unit = look(name)
-    return unit, _problem(name, unit) or (probe(url, expect) if url else "")
+def _processes(
+    manager: Manager, unit: Unit, models: Models, opened: set[Path] | None
+) -> dict[str, Any]:
+    pids = manager.processes(unit)
+    seen = served.look(pids, models, opened)
+    return {"rss_bytes": processes.memory_bytes(pids), "served": served.judge(seen)}
 
 
 def _problem(name: str, unit: Unit) -> str:
@@ -218,21 +231,3 @@ def _problem(name: str, unit: Unit) -> str:
 
 def _died(unit: Unit, times: int) -> str:
     return f"it died and was started again, {times} times (now {unit.active})"
-
-
-def _rss_bytes(pid: int) -> int | None:
-    path = Path(f"/proc/{pid}/status")
-    try:
-        found = re.search(r"VmRSS:\s+(\d+) kB", path.read_text()) if pid else None
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: S603 - fixed programs, no shell
-            command, capture_output=True, text=True, errors="replace", timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(command, 1, "", str(error))
