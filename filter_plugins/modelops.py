@@ -17,7 +17,7 @@ from ansible.errors import AnsibleFilterError
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from modelops import config_plan as planning
-from modelops import controller, gates, names, reach, report, wheelhouse
+from modelops import controller, gates, names, reach, report, units, validation, wheelhouse
 from modelops.errors import ModelOpsError
 from modelops.finding import Finding
 
@@ -92,57 +92,20 @@ def wheels(folder: str, pins: str, packages: Mapping[str, str]) -> list[str]:
         raise AnsibleFilterError(str(error)) from None
 
 
-def validation_tests(
-    measured: Mapping[str, Any],
-    found: Mapping[str, Any],
-    config: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    answered: Mapping[str, Any],
-) -> list[dict[str, Any]]:
-    """The owner's five tests on a target: what was looked at, whether it is right, and the words.
+def unit_name(name: str) -> str:
+    """Return a unit's name without `.service`, when command lines and files can be made of it."""
+    try:
+        return units.check(str(name).removesuffix(".service"))
+    except ModelOpsError as error:
+        raise AnsibleFilterError(str(error)) from None
 
-    A sixth is what the service itself answers, where a question is configured.
 
-    Args:
-        measured: the result of onnx_compare on the target.
-        found: the result of model_release with state query and verify.
-        config: the plan of the configuration; no edits left means that it names INT8.
-        manifest: the manifest of the release.
-        answered: the result of service_answer, or nothing.
-    """
-    int8, release_id = measured["candidate"], manifest["release_id"]
-    state = found["state"]
-    in_place = state["live"] == release_id and release_id in found["whole"]
-    fp32 = measured.get("reference")
-    against = f" against {fp32['p50_s']:.3g} s" if fp32 else ""
-    tests = [
-        ("load", int8["load_s"] > 0, f"loaded in {int8['load_s']:.3g} s"),
-        (
-            "inference",
-            int8["finite"] and int8["repeatable"],
-            f"finite: {int8['finite']}, repeatable: {int8['repeatable']}",
-        ),
-        (
-            "configuration",
-            not config["int8"] and state["active"] == release_id,
-            f"names the release {state['active']}, {len(config['int8'])} values differ",
-        ),
-        (
-            "files",
-            in_place and not found["problems"],
-            "; ".join(found["problems"]) or f"hashes of {release_id}: {in_place}",
-        ),
-        (
-            "performance",
-            all(row["verdict"] != "fail" for row in measured["judged"] if row["required"]),
-            f"P50 {int8['p50_s']:.3g} s{against}",
-        ),
-    ]
-    if answered:
-        cosine = f"cosine {answered.get('cosine', 0):.4g}"
-        said = answered.get("problem") if "compared" in answered else answered.get("msg")
-        tests.append(("answer", "compared" in answered, said or cosine))
-    return [{"name": n, "ok": bool(ok), "text": f"{n}: {text}"} for n, ok, text in tests]
+def unit_word(text: str) -> str:
+    """Return a text as one word of a unit's command line; see units.word."""
+    try:
+        return units.word(str(text))
+    except ModelOpsError as error:
+        raise AnsibleFilterError(str(error)) from None
 
 
 def kept_quality(wanted: Iterable[Values]) -> dict[str, float]:
@@ -188,7 +151,7 @@ def release_report(
             kept = ("judged", "reference", "candidate", "verdict")
             figures[name] = {k: comparison[k] for k in kept if k in comparison}
             tables[name] = report.rows(manifest, comparison, promises)
-            if said := [*comparison["notes"], *_memory_freed(host)]:
+            if said := [*comparison["notes"], *_memory_freed(host), *_served(host)]:
                 notes[name] = " ".join(said)
             verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
     worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")
@@ -202,6 +165,12 @@ def release_report(
         "kept_fp32": [n for n in manifest.get("nodes", []) if n["form"] == "fp32"],
         "files": [*manifest.get("source", []), *manifest.get("artifacts", [])],
     }
+
+
+def _served(host: Mapping[str, Any]) -> list[str]:
+    """Say which model the service serves, and by what that is known."""
+    serves = host.get("__validate_serves")
+    return [f"What the service serves ({serves['proof']}): {serves['text']}."] if serves else []
 
 
 def _memory_freed(host: Mapping[str, Any]) -> list[str]:
@@ -317,7 +286,13 @@ class FilterModule:
             "report_text": report_text,
             "run_identity": run_identity,
             "status_table": status_table,
+            "release_in_service": validation.outcome,
+            "release_is_at_fault": validation.is_the_releases_fault,
+            "service_refuses": validation.refuses,
+            "service_serves": validation.service_serves,
+            "unit_name": unit_name,
+            "unit_word": unit_word,
             "unreached": unreached,
-            "validation_tests": validation_tests,
+            "validation_tests": validation.tests,
             "wheels": wheels,
         }

@@ -35,7 +35,7 @@ def _findings(host: Host) -> list[Finding]:
     for found in looks or [{"msg": "its tasks did not run"}]:
         rows += found["findings"] if "findings" in found else [_not_looked_at(found)]
     if "__sarai_service_look" in host:
-        rows.append(_service(host["__sarai_service_look"]))
+        rows += _service(host["__sarai_service_look"], host.get("sarai_service_manager", ""))
     if "__sarai_config_stat" in host:
         rows += _configuration(host)
     # A host that is builder and target has rows of both; what is said twice is said once.
@@ -55,15 +55,31 @@ def _not_looked_at(result: Mapping[str, Any]) -> Finding:
     return finding("the modules", False, _why(result), "they run there", remedy)
 
 
-def _service(found: Mapping[str, Any]) -> Finding:
+def _service(found: Mapping[str, Any], manager: str) -> list[Finding]:
     """Say whether a service can be restarted. It may be unhealthy: that may be what is mended."""
     if "unit" not in found:
         why = str(found.get("module_stderr") or _why(found)).strip()
+        if manager == "systemd_user":
+            remedy = "Run once as root: loginctl enable-linger USER, with the name of this user."
+            return [finding("the user's own systemd", False, why, "it answers", remedy)]
+        if manager == "command":
+            remedy = "Correct sarai_service_commands."
+            return [finding("the service's commands", False, why, "they can be run", remedy)]
         check = "the service cannot be looked at with become"
-        return finding(check, False, why, "it can", "Give the user sudo.")
+        return [finding(check, False, why, "it can", "Give the user sudo.")]
     load = found["unit"]["load"]
     remedy = "Correct sarai_service_name: systemd knows no such unit."
-    return finding("service", load == "loaded", load, "loaded", remedy)
+    rows = [finding("service", load == "loaded", load, "loaded", remedy)]
+    if manager == "command":
+        rows.append(
+            finding(
+                "the target's own way back", False, "commands have no timer",
+                "systemd or systemd_user", "When the controller is lost in the middle of a run,"
+                " run rollback.yml. After a boot of the host, start the service by hand.",
+                level="advice",
+            )
+        )  # fmt: skip
+    return rows
 
 
 def _configuration(host: Host) -> list[Finding]:

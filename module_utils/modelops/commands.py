@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import lease, processes
+from . import processes
 from .errors import ModelOpsError
 from .files import write_atomic
 from .units import CALL_LIMIT_S, Unit, check, run
@@ -137,7 +137,7 @@ class Commands:
         """What was started here, unless the host was started anew meanwhile."""
         try:
             kept = json.loads(self._record.read_bytes())
-            same = kept["boot"] == lease.boot_id()
+            same = kept["boot"] == processes.boot()
             return processes.of_session(int(kept["session"])) if same else set()
         except (OSError, ValueError, TypeError, KeyError):
             return set()
@@ -194,7 +194,7 @@ class Commands:
         except OSError as error:
             raise _unusable(str(error)) from None
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"session": self._child.pid, "boot": lease.boot_id()}
+        kept = {"session": self._child.pid, "boot": processes.boot()}
         write_atomic(self._record, (json.dumps(kept) + "\n").encode(), 0o600)
 
 

@@ -36,6 +36,11 @@ def started(pid: int) -> int:
     return int(fields[_STARTED]) if fields and fields[_STATE] not in "ZX" else 0
 
 
+def boot() -> str:
+    """Return what tells this boot of the host from others: process ids begin anew with each."""
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
 def every() -> list[int]:
     """Return all processes that can be seen."""
     return [int(path.name) for path in PROC.iterdir() if path.name.isdigit()]

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-from modelops import service
+from modelops import service, units
 from modelops.errors import ModelOpsError
-from modelops.service import Unit
+from modelops.units import Systemd, Unit
 
 UP = Unit("loaded", "active", "running", "success", 0, "one", 1, "")
 STARTING = UP._replace(active="activating", sub="start")
@@ -34,12 +34,12 @@ def watch(*seen: tuple[Unit, str, float], hold_s: float = 10, limit_s: float = 6
     """Wait while the service is as in `seen`, each until that second; the last one for good."""
     at = Time()
 
-    def see(name: str, url: str) -> tuple[Unit, str]:
+    def see() -> tuple[Unit, str]:
         unit, problem = next((u, p) for u, p, until in seen if at.now < until)
-        return unit, problem or service._problem(name, unit)
+        return unit, problem or service._problem("sarai", unit)
 
     return service.wait_healthy(
-        "sarai", "", hold_s, limit_s, see=see, clock=at.clock, sleep=at.sleep
+        see, Systemd("sarai"), hold_s, limit_s, clock=at.clock, sleep=at.sleep
     )
 
 
@@ -68,7 +68,7 @@ def test_it_holds():
 def test_it_does_not(seen, message):
     with pytest.raises(ModelOpsError, match=message) as caught:
         watch(*seen)
-    assert "Its journal says" in str(caught.value)
+    assert "Its journal" in str(caught.value)
 
 
 def test_restarts_before_ours_are_not_counted():
@@ -83,8 +83,8 @@ def test_restarts_before_ours_are_not_counted():
 @pytest.mark.parametrize(("ago_s", "healthy"), [(5, False), (service.RECENT_S + 5, True)])
 def test_a_service_that_keeps_dying_is_not_healthy_now(monkeypatch, ago_s, healthy):
     unit = UP._replace(restarts=3, pid=0, since_us=int((time.monotonic() - ago_s) * 1e6))
-    monkeypatch.setattr(service, "look", lambda name: unit)
-    assert service.state("sarai", "")["healthy"] is healthy
+    monkeypatch.setattr(Systemd, "look", lambda self: unit)
+    assert service.state(Systemd("sarai"), "")["healthy"] is healthy
 
 
 def test_another_start_begins_anew():
@@ -118,5 +118,17 @@ def test_the_health_check_is_asked():
 def test_without_systemd(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ModelOpsError, match="systemd does not answer"):
-        service.look("sarai")
-    assert "journal holds nothing" in service.journal("sarai", "")
+        Systemd("sarai").look()
+    assert "journal holds nothing" in Systemd("sarai").told("")
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "a\nUser=root", "x" * 201])
+def test_a_name_that_no_unit_has(name):
+    with pytest.raises(ModelOpsError, match="cannot be the name of a unit"):
+        Systemd(name)
+
+
+def test_a_path_is_one_word_of_a_unit():
+    assert units.word('/srv/my "50%" $models') == '"/srv/my \\"50%%\\" $$models"'
+    with pytest.raises(ModelOpsError, match="control character"):
+        units.word("/srv\nUser=root")

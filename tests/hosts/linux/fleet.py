@@ -27,7 +27,7 @@ wake_word: "sarai"
 PHASES = {
     "transfer": "transfer : Verify its SHA-256 and make it a release",
     "activation": "activate : Move the pair to the live names",
-    "restart": "sarai_service : Restart the unit",
+    "restart": "sarai_service : Restart it, wait until it is healthy",
     "validation": "validate : Measure INT8 against FP32 on the target",
     "commit": "activate : Commit the release",
 }
@@ -62,7 +62,9 @@ class Fleet:
 
     def provision(self, host: str) -> None:
         """Give a host the FP32 pair and the configuration, and start its service on them."""
-        self.bed.ssh(host, "sudo systemctl stop sarai modelops-revert.timer", check=False)
+        self.bed.ssh(
+            host, "sudo systemctl stop sarai modelops-revert@agi_audio_core.timer", check=False
+        )
         self.bed.ssh(host, f"rm -rf {HOME}/fault {HOME}/config/* {HOME}/models/[!l]*", check=False)
         for suffix in (".onnx", ".onnx.data"):
             content = (self.builder / f"{MODEL}{suffix}").read_bytes()

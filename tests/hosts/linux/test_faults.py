@@ -135,8 +135,10 @@ def test_without_the_hash_check_damage_goes_into_service(fleet, weakened):
 
 
 def test_without_the_health_check_a_service_that_dies_stays(fleet, weakened):
-    step = "- name: Wait until it is healthy and stays so"
-    weakened("roles/sarai_service/handlers/systemd.yml", step, f"{step}\n  when: false")
+    step = "hold_s, limit_s)\n        if question"
+    found = '{"unit": manager.look()._asdict(), "healthy": True}'
+    call = f"found = wait_healthy(partial(see, manager, url, expect), manager, {step}"
+    weakened("module_utils/modelops/service.py", call, f"found = {found}\n        if question")
     fleet.bed.put("h1", "refuse-int8", f"{HOME}/fault")
     done = fleet.run("quantize.yml", *ONE, **ADOPT, sarai_service_question={})
     assert done.returncode == 0 and fleet.served("h1") == "down"

@@ -22,7 +22,9 @@ def test_out_again_and_back(fleet):
     for host in HOSTS:
         assert (fleet.served(host), fleet.named(host)) == ("int8", "int8")
         assert fleet.state(host)["confirmed"] and fleet.state(host)["deadline"] is None
-        timer = fleet.bed.ssh(host, "systemctl is-active modelops-revert.timer", check=False)
+        timer = fleet.bed.ssh(
+            host, "systemctl is-active modelops-revert@agi_audio_core.timer", check=False
+        )
         assert timer.stdout.strip() == "inactive"
         # What onnx.load and the owner's tools want: regular files with one link each.
         links = fleet.bed.ssh(host, f"stat -c '%F %h' {MODELS}/agi_audio_core_int8.onnx*").stdout
