@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from .chains import Chain, Names
 from .constants import Constant, Derived, attribute, rows, shrinks
-from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, constant
+from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, computed, constant
 from .tensors import Files, Weight
 
 FORMS = ("dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32")
@@ -66,6 +66,7 @@ class Emitter:
         self._model, self._files, self._scratch = model, files, scratch
         self._per_channel, self._tied = per_channel, tied
         self._placed: dict[tuple[Any, ...], str] = {}
+        self._contents: dict[str, tuple[Any, ...]] = {}  # of a placed tensor, by name
         self._weights: dict[str, list[QuantizedWeight]] = {}
 
     def dynamic(self, node: NodeProto, weight: Constant, state: GraphState) -> list[NodeProto]:
@@ -269,7 +270,7 @@ class Emitter:
         zero = self._once(
             ("zero point", value),
             lambda: Segment(
-                f"{value}_zero_point", TensorProto.INT8, dims, len(zeros), constant(lambda: zeros)
+                f"{value}_zero_point", TensorProto.INT8, dims, len(zeros), constant(zeros)
             ),
         )
         scale = self._scale(value, dims, _factor(node, "alpha"))
@@ -318,7 +319,7 @@ class Emitter:
                 (*key, "scale"),
                 lambda: Segment(
                     f"{name}_blocks_scale", TensorProto.FLOAT, (count,), 4 * count,
-                    constant(blocks.scale_bytes),
+                    computed(lambda _pool: blocks.scale_bytes()),
                 ),
             )  # fmt: skip
         return self._placed[(*key, "value")], self._placed[(*key, "scale")], n, k
@@ -354,7 +355,7 @@ class Emitter:
             lambda: Segment(
                 f"{value.removesuffix('_quantized')}_scale", TensorProto.FLOAT, dims,
                 4 * math.prod(dims),
-                constant(lambda: b"".join(part.scale_bytes(factor) for part in parts)),
+                computed(lambda pool: b"".join(part.scale_bytes(pool, factor) for part in parts)),
             ),
         )  # fmt: skip
 
@@ -363,8 +364,10 @@ class Emitter:
         if key not in self._placed:
             segment = make()
             name = self._names.fresh(segment.name)
-            self.tensors.append(self._layout.add(segment._replace(name=name)))
-            self._placed[key] = name
+            # A tensor's name may be another one in the next plan, what it holds is not.
+            content = tuple(self._contents.get(str(part), part) for part in key)
+            self.tensors.append(self._layout.add(segment._replace(name=name, content=content)))
+            self._placed[key], self._contents[name] = name, content
         return self._placed[key]
 
     def _number(self, value: float) -> str:

@@ -50,7 +50,7 @@ class Plan:
     Args:
         model: the graph as read; it is rewritten in place.
         source: its graph file, beside which external data lies.
-        location: the name of the data file to be.
+        layout: where the data goes.
         recipe: what to do.
         files: handles to read the weights with.
         scratch: folder for scratch files; None takes the system's.
@@ -73,7 +73,7 @@ class Plan:
         self,
         model: ModelProto,
         source: Path,
-        location: str,
+        layout: Layout,
         recipe: Recipe,
         files: Files,
         scratch: Path | None,
@@ -83,7 +83,7 @@ class Plan:
         self._opset = _opset(model)
         self._probe = probe
         self.probes: list[tuple[str, str, str]] = []
-        self.layout = Layout(location)
+        self.layout = layout
         self._functions = {(f.domain, f.name) for f in model.functions}
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
@@ -111,6 +111,11 @@ class Plan:
     def stored_twice(self) -> set[Layer]:
         """Matrices that should have been stored as the rows of a later node: plan again."""
         return self._emitter.stored_twice
+
+    @property
+    def bytes(self) -> int:
+        """The size of the graph and of all that it reads."""
+        return self.layout.content_bytes + len(self.graph_bytes)
 
     @property
     def predicted_cost(self) -> float:
@@ -275,14 +280,16 @@ class Plan:
                 return TensorProto(
                     name=tensor.name, data_type=tensor.data_type, dims=dims, raw_data=raw
                 )
-            return self.layout.add(Segment(tensor.name, tensor.data_type, dims, length, chunks))
+            content = ("kept", str(extent.path), extent.offset, length)
+            kept = Segment(tensor.name, tensor.data_type, dims, length, chunks, content, extent)
+            return self.layout.add(kept)
         raw = tensor.raw_data
         if checked:
             require_finite(raw, tensor.data_type, checked)
         if len(raw) <= INLINE_BYTES:
             return tensor
-        chunks = constant(lambda: raw)
-        return self.layout.add(Segment(tensor.name, tensor.data_type, dims, len(raw), chunks))
+        kept = Segment(tensor.name, tensor.data_type, dims, len(raw), constant(raw))
+        return self.layout.add(kept)
 
 
 def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tuple[int, Constant]]:

@@ -148,12 +148,13 @@ def search(
 
     Returns:
         The forms, and the path: what each attempt returned, with `moved`, the number of nodes, and
-        `forms`, how many of them in which.
+        `forms`, how many of them in which. The last row is that of the forms.
 
     Raises:
         ModelOpsError: no mix reaches the thresholds; it carries the `path`.
     """
     path: list[dict[str, Any]] = []
+    rows: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
     in_blocks = dict.fromkeys((name for name in ranked if name in matrices), BLOCKWISE)
 
     def mix(names: Sequence[str], form: str) -> dict[str, str]:
@@ -164,11 +165,14 @@ def search(
     def holds(names: Sequence[str], form: str) -> bool:
         forms = mix(names, form)
         path.append({"moved": len(forms), "forms": Counter(forms.values()), **attempt(forms)})
+        rows[frozenset(forms.items())] = path[-1]
         return passes(path[-1]["figures"], thresholds)
 
     for form in (BLOCKWISE, WEIGHT_ONLY, FP32):
         if holds(ranked, form):
-            return mix(_fewest(ranked, partial(holds, form=form)), form), path
+            found = mix(_fewest(ranked, partial(holds, form=form)), form)
+            row = rows[frozenset(found.items())]
+            return found, path if path[-1] is row else [*path, row]
     best = path[-1]["figures"] if path else {}
     wanted = ", ".join(f"{name} {value}" for name, value in thresholds.items())
     reached = ", ".join(f"{QUALITY[name][0]} {best.get(QUALITY[name][0])}" for name in thresholds)

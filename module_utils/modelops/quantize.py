@@ -7,8 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ import numpy as np
 import onnx
 
 from . import manifest, names
+from .attempts import Attempts, graph_beside
 from .child import Setup
 from .errors import ModelOpsError
 from .files import (
@@ -30,15 +30,16 @@ from .files import (
     require_space,
     sha256_file,
 )
-from .forms import FP32
+from .forms import FP32, Layer
 from .graph import read_model, unreadable, validate
 from .locks import exclusive
 from .memory import peak_rss_bytes
 from .plan import Plan
 from .progress import Progress
+from .quality import Judge, judging, passes, rank, search
 from .quality import check as check_quality
-from .quality import judging, passes, rank, search
 from .recipe import Recipe, unknown_names
+from .stream import Layout
 from .tensors import Files
 from .verify import verify
 
@@ -220,12 +221,19 @@ class _Job:
             "peak_rss_bytes": peak_rss_bytes(),
         }
 
-    def _plan(self, scratch: Path | None, probe: bool = False) -> Plan:
-        what = self.src, self.data.name, self.recipe, self.files, scratch, probe
-        plan = Plan(read_model(self.src), *what)
-        if twice := plan.stored_twice:
-            plan = Plan(read_model(self.src), *what, twice)
-        return plan
+    def _plan(
+        self,
+        scratch: Path | None,
+        probe: bool = False,
+        layout: Callable[[], Layout] | None = None,
+    ) -> Plan:
+        def made(tied: Collection[Layer] = ()) -> Plan:
+            where = layout() if layout else Layout(self.data.name)
+            model = read_model(self.src)
+            return Plan(model, self.src, where, self.recipe, self.files, scratch, probe, tied)
+
+        plan = made()
+        return made(twice) if (twice := plan.stored_twice) else plan
 
     def _asked(self) -> dict[str, Any]:
         """Return the recipe for the manifest; forms that a search found are not those given."""
@@ -261,6 +269,7 @@ class _Job:
         if self.work.exists() or self.lock.exists():
             with exclusive(self.lock, f"clearing up for {self.dest.name}"):
                 shutil.rmtree(self.work, ignore_errors=True)
+                remove(graph_beside(self.src))
 
     def _write(
         self, plan: Plan, readings: list[Future[str]], force: bool
@@ -328,9 +337,7 @@ class _Job:
     def _keep_quality(
         self, plan: Plan, hashes: dict[Path, str], work: Path
     ) -> tuple[Plan, dict[Path, str]]:
-        """Measure the pair in `work`; move nodes and write it again until the quality holds."""
-        written = plan, hashes
-        graph = work / self.dest.name
+        """Measure the pair in `work`; where the quality does not hold, write one that keeps it."""
         with judging(self.src, self.setup, self.proof.samples) as judge:
             self._tell("measuring the similarity")
             try:
@@ -340,41 +347,42 @@ class _Job:
                 self.notes.append(
                     f"The quality was not measured, for the source does not run here: {error.what}"
                 )
-                return written
-            first = self._step(judge.measure(graph), plan)
-            self.path = [{"moved": 0, "forms": {}, **first}]
-            if passes(first["figures"], self.thresholds):
-                return written
-            self.recipe = replace(self.recipe, forms=self.given_forms)
-            probe = self._plan(work, probe=True)
-            self._write_pair(probe, work, "writing the probe")
-            self._tell("ranking the nodes by their error")
-            ranked = rank(graph, probe.probes, self.setup)
-            ranked = [node for node in ranked if node not in self.given_forms]
-            matrices = {d.node for d in probe.decisions if d.elements}
+                return plan, hashes
+            step = self._step(judge.measure(work / self.dest.name), plan)
+            self.path = [{"moved": 0, "forms": {}, **step}]
+            if passes(step["figures"], self.thresholds):
+                return plan, hashes
+            first = work / self.data.name
+            with Attempts(
+                work / "attempts", self.src, plan.layout, first, self.threads
+            ) as attempts:
+                forms = self._search(attempts, judge, work)
+        self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
+        plan = self._plan(work)
+        return plan, self._write_pair(plan, work, f"writing the pair, {len(forms)} nodes moved")
 
-            def attempt(forms: Mapping[str, str]) -> dict[str, Any]:
-                nonlocal written
-                self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
-                moved = self._plan(work)
-                written = moved, self._write_pair(moved, work, f"moving {len(forms)} nodes")
-                self._tell(f"measuring the similarity with {len(forms)} nodes moved")
-                return self._step(judge.measure(graph), moved)
+    def _search(self, attempts: Attempts, judge: Judge, work: Path) -> dict[str, str]:
+        """Find the forms of nodes that keep the quality."""
+        self.recipe = replace(self.recipe, forms=self.given_forms)
+        self._tell("ranking the nodes by their error")
+        probe = self._plan(work, probe=True, layout=attempts.layout)
+        ranked = rank(attempts.write(probe), probe.probes, self.setup)
+        ranked = [node for node in ranked if node not in self.given_forms]
+        matrices = {d.node for d in probe.decisions if d.elements}
 
-            forms, path = search(ranked, attempt, self.thresholds, matrices)
-            self.path += path
-            if dict(self.recipe.forms) != {
-                **forms,
-                **self.given_forms,
-            }:  # the last attempt was one too few
-                counts = Counter(forms.values())
-                self.path.append({"moved": len(forms), "forms": counts, **attempt(forms)})
-        return written
+        def attempt(forms: Mapping[str, str]) -> dict[str, Any]:
+            self._tell(f"measuring the similarity with {len(forms)} nodes moved")
+            self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
+            moved = self._plan(work, layout=attempts.layout)
+            return self._step(judge.measure(attempts.write(moved)), moved)
+
+        forms, path = search(ranked, attempt, self.thresholds, matrices)
+        self.path += path
+        return forms
 
     @staticmethod
     def _step(figures: dict[str, float], plan: Plan) -> dict[str, Any]:
-        size = plan.layout.size + len(plan.graph_bytes)
-        return {"figures": figures, "bytes": size, "predicted_cost": plan.predicted_cost}
+        return {"figures": figures, "bytes": plan.bytes, "predicted_cost": plan.predicted_cost}
 
     def _reporter(self, phase: str, plan: Plan) -> Callable[[int], None] | None:
         progress, total = self.progress, plan.layout.size

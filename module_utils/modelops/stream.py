@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,8 @@ class Segment(NamedTuple):
         name, data_type, dims: what the graph says of it (`data_type` is a TensorProto.DataType).
         length: its bytes.
         chunks: makes its bytes, in order, in pieces of any size. Segments are asked in file order.
+        content: what the bytes are of: equal for equal bytes, whatever the plan. Empty is unknown.
+        extent: where the source has these very bytes, if it does in a data file.
     """
 
     name: str
@@ -56,15 +58,36 @@ class Segment(NamedTuple):
     dims: tuple[int, ...]
     length: int
     chunks: Callable[[ThreadPoolExecutor], Iterator[Buffer]]
+    content: tuple[Any, ...] = ()
+    extent: Extent | None = None
+
+    def at(self, location: str, offset: int) -> TensorProto:
+        """Return the graph's tensor that points to a place in a data file."""
+        tensor = TensorProto(
+            name=self.name,
+            data_type=self.data_type,
+            dims=self.dims,
+            data_location=TensorProto.EXTERNAL,
+        )
+        fields = {"location": location, "offset": offset, "length": self.length}
+        for key, value in fields.items():
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor
 
 
 class Layout:
-    """Where each segment lies in the data file `location`."""
+    """Where each segment lies in the data file `location`.
+
+    Attributes:
+        segments: each with its offset.
+        size: bytes of the data file.
+        content_bytes: those of the tensors, wherever they lie.
+    """
 
     def __init__(self, location: str) -> None:
         self.location = location
         self.segments: list[tuple[int, Segment]] = []
-        self.size = 0
+        self.size = self.content_bytes = 0
 
     def add(self, segment: Segment) -> TensorProto:
         """Give a segment its place and return the graph's tensor that points there."""
@@ -72,16 +95,8 @@ class Layout:
         offset = self.size + -self.size % align
         self.segments.append((offset, segment))
         self.size = offset + segment.length
-        tensor = TensorProto(
-            name=segment.name,
-            data_type=segment.data_type,
-            dims=segment.dims,
-            data_location=TensorProto.EXTERNAL,
-        )
-        fields = {"location": self.location, "offset": offset, "length": segment.length}
-        for key, value in fields.items():
-            tensor.external_data.add(key=key, value=str(value))
-        return tensor
+        self.content_bytes += segment.length
+        return segment.at(self.location, offset)
 
     def stream(
         self, out: Sink | None, threads: int, progress: Callable[[int], None] | None = None
@@ -161,11 +176,16 @@ def _not_finite(name: str) -> ModelOpsError:
     )
 
 
-def constant(
-    content: Callable[[], bytes],
-) -> Callable[[ThreadPoolExecutor | None], Iterator[Buffer]]:
+def constant(content: bytes) -> Callable[[ThreadPoolExecutor], Iterator[Buffer]]:
+    """The chunks of a small tensor."""
+    return lambda _pool: iter((content,))
+
+
+def computed(
+    make: Callable[[ThreadPoolExecutor], bytes],
+) -> Callable[[ThreadPoolExecutor], Iterator[Buffer]]:
     """The chunks of a small tensor that is known when its turn comes."""
-    return lambda _pool: iter((content(),))
+    return lambda pool: iter((make(pool),))
 
 
 class QuantizedWeight:
@@ -191,8 +211,14 @@ class QuantizedWeight:
         self._scratch = scratch
         self._scale: F32 | None = None
 
-    def scale_bytes(self, factor: float = 1.0) -> bytes:
-        """The float32 scales, after `chunks` has run; `factor` is multiplied in (Gemm's alpha)."""
+    def scale_bytes(self, pool: ThreadPoolExecutor, factor: float = 1.0) -> bytes:
+        """The float32 scales; `factor` is multiplied in (Gemm's alpha).
+
+        They are known once `chunks` has run, which it has not where the values are stored already.
+        """
+        if self._scale is None:
+            for _ in self.chunks(pool):
+                pass
         assert self._scale is not None
         return (self._scale * np.float32(factor)).tobytes()
 
