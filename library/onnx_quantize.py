@@ -80,12 +80,17 @@ options:
       - Where the rule's forms miss them, the fewest nodes that are needed move to the form that
         helps them, 8-bit blocks (C(blockwise_int8)) or a product in FP32 (C(weight_int8)), then to
         C(fp32), each step measured on the whole model. Nodes that O(forms) names stay as they are.
-      - Fails when no mix reaches them. Where the source itself does not run with these inputs
-        nothing is measured, and a warning says so.
+      - Fails when no mix reaches them, see O(quality_required). Where the source itself does not
+        run with these inputs nothing is measured, and a warning says so.
       - With a manifest of the same source and options beside I(dest), the forms that were found
         before are taken up. Without one, a pair that is there is measured again.
     type: dict
     default: {}
+  quality_required:
+    description: Whether to fail when no mix of forms keeps O(quality), or only one that saves less
+      than half of what the rule's forms save. Otherwise these stay, and a warning says so.
+    type: bool
+    default: true
   samples:
     description: How many seeded inputs O(quality) is measured on.
     type: int
@@ -265,6 +270,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "forms": {"type": "dict", "default": {}},
     "verify": {"type": "bool", "default": True},
     "quality": {"type": "dict", "default": {}},
+    "quality_required": {"type": "bool", "default": True},
     "samples": {"type": "int", "default": 2},
     "seed": {"type": "int", "default": 0},
     "ranges": {"type": "dict", "default": {}},
@@ -321,6 +327,7 @@ def run(
             proof=Proof(
                 verify=params["verify"],
                 quality=params["quality"],
+                required=params["quality_required"],
                 setup=Setup(
                     seed=params["seed"],
                     ranges=params["ranges"],

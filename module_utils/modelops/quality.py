@@ -27,6 +27,8 @@ from .similarity import worst
 
 # So many mixes are measured for the fewest nodes; then the fewest so far are taken.
 MOST_ATTEMPTS = 16
+# A mix that saves less than this share of what the rule's forms save is none: FP16 is simpler then.
+LEAST_SAVED = 0.5
 
 Forms = Mapping[str, str]
 Figures = dict[str, float]
@@ -104,6 +106,26 @@ def judging(source: Path, setup: Setup, samples: int) -> Iterator[Judge]:
     setup = meaningful(setup, source)
     with setup.work_folder() as work, ExitStack() as stack:
         yield Judge(source, setup, samples, work, stack)
+
+
+def require_saving(path: Sequence[Mapping[str, Any]], source_bytes: int) -> None:
+    """Refuse a mix that keeps the quality only because hardly anything is INT8 any more.
+
+    Args:
+        path: a search's, the rule's forms first and the mix last, each with its `bytes`.
+
+    Raises:
+        ModelOpsError: it saves less than LEAST_SAVED of what the rule's forms save.
+    """
+    rule, mix = (source_bytes - int(path[row]["bytes"]) for row in (0, -1))
+    if mix < LEAST_SAVED * rule:
+        raise ModelOpsError(
+            f"the forms that keep the quality save {mix:,} bytes, where the default ones save"
+            f" {rule:,}",
+            remedy="Lower the threshold. If this model cannot do with less, FP16 takes half of"
+            " FP32's size.",
+            path=list(path[1:]),
+        )
 
 
 def rank(probe: Path, pairs: Sequence[tuple[str, str, str]], setup: Setup) -> list[str]:

@@ -36,7 +36,7 @@ from .locks import exclusive
 from .memory import peak_rss_bytes
 from .plan import Plan
 from .progress import Progress
-from .quality import Judge, judging, passes, rank, search
+from .quality import Judge, judging, passes, rank, require_saving, search
 from .quality import check as check_quality
 from .recipe import Recipe, unknown_names
 from .stream import Layout
@@ -56,12 +56,15 @@ class Proof:
         quality: thresholds by name (see gates.QUALITY) that the result must keep; nodes move to
             more exact forms until it does. Empty leaves the forms to the rule. A source that does
             not run here with these inputs has none to keep, which is a note.
+        required: fail when no mix of forms keeps the quality; else the rule's forms stay, and a
+            note says so.
         setup: inputs and limits of the runs.
         samples: seeded inputs that the quality is measured on.
     """
 
     verify: bool = False
     quality: Mapping[str, Any] = field(default_factory=dict)
+    required: bool = True
     setup: Setup = field(default_factory=Setup)
     samples: int = 2
 
@@ -356,10 +359,21 @@ class _Job:
             with Attempts(
                 work / "attempts", self.src, plan.layout, first, self.threads
             ) as attempts:
-                forms = self._search(attempts, judge, work)
+                forms = self._found(attempts, judge, work)
         self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
         plan = self._plan(work)
         return plan, self._write_pair(plan, work, f"writing the pair, {len(forms)} nodes moved")
+
+    def _found(self, attempts: Attempts, judge: Judge, work: Path) -> dict[str, str]:
+        """Return the forms of a search that may end without any."""
+        try:
+            return self._search(attempts, judge, work)
+        except ModelOpsError as error:
+            if self.proof.required or "path" not in error.facts:
+                raise
+            self.path += [*error.facts["path"], self.path[0]]
+            self.notes.append(f"The default forms stay: {error}")
+            return {}
 
     def _search(self, attempts: Attempts, judge: Judge, work: Path) -> dict[str, str]:
         """Find the forms of nodes that keep the quality."""
@@ -377,6 +391,8 @@ class _Job:
             return self._step(judge.measure(attempts.write(moved)), moved)
 
         forms, path = search(ranked, attempt, self.thresholds, matrices)
+        source_bytes = sum(source.stat().st_size for source in self.sources)
+        require_saving([self.path[0], *path], source_bytes)
         self.path += path
         return forms
 

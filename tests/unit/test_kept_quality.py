@@ -122,3 +122,29 @@ def test_forms_that_were_given_are_not_taken_for_found_ones(tmp_path):
     without = go({})
     assert without["changed"]
     assert without["manifest"]["nodes"][0]["form"] == "dynamic_int8"
+
+
+def test_what_cannot_be_kept_is_left_to_the_gate(tmp_path):
+    """The rule's forms stay, measured; a rerun with the manifest changes nothing."""
+    src = plain(tmp_path / "m.onnx", [2048])
+    dest = tmp_path / "out.onnx"
+    setup = Setup(timeout_s=60)
+    proof = Proof(quality={"cosine": 2.0}, required=False, setup=setup, samples=1)
+    result = quantize(src, dest, Recipe(), proof=proof)
+    assert result["manifest"]["nodes"][0]["form"] == "dynamic_int8"
+    assert "no mix of forms" in result["notes"][-1]
+    assert result["quality_path"][0] == result["quality_path"][-1]
+    dest.with_name(of(model_of([{"name": dest.name}])).manifest).write_bytes(
+        dump(result["manifest"])
+    )
+    assert not quantize(src, dest, Recipe(), proof=proof)["changed"]
+
+
+def test_a_mix_that_saves_next_to_nothing_is_refused(tmp_path):
+    """Every node in FP32 keeps any quality: that is no INT8 model."""
+    src = plain(tmp_path / "m.onnx", [2048])
+    proof = Proof(quality={"cosine": 0.99999999}, setup=Setup(timeout_s=60), samples=1)
+    before = models.tree(tmp_path)
+    with pytest.raises(ModelOpsError, match="FP16 takes half"):
+        quantize(src, tmp_path / "out.onnx", Recipe(), proof=proof)
+    assert models.tree(tmp_path) == before
