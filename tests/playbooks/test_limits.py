@@ -57,7 +57,9 @@ def test_a_limit_without_whom_the_run_needs_is_refused(site, playbook, arguments
 def test_what_the_gate_refused_is_told_under_a_limit(fresh):
     fresh.targets = 2
     untouched = models.tree(fresh.home(2))
-    outcome = fresh.run("quantize.yml", "--limit 'all:!target2'", sarai_gate_cosine_min=0.99999)
+    outcome = fresh.run(
+        "quantize.yml", "--limit 'all:!target2'", sarai_gate_cosine_min=0.99999, quantize_quality={}
+    )
     assert outcome.rc != 0
     assert "not released: the gate on the builder did not pass" in said(outcome)
     (report,) = (fresh.folder / "reports").glob("*/report.md")
