@@ -26,7 +26,7 @@ def check_builder(params: Mapping[str, Any]) -> list[Finding]:
     wanted = params["gpu_required"]
     rows = check_windows(params) if sys.platform == "win32" else []
     rows.append(check_gpu(gpus, why, params["gpu_memory"], wanted))
-    rows.append(check_session(params, bool(gpus)))
+    rows += check_session(params, bool(gpus))
     rows += check_ssh(params["ssh"], params["connect_limit_s"])
     if params["packages"] != "kept":
         rows.append(check_packages_source(params))
@@ -71,7 +71,7 @@ def check_gpu(gpus: list[tuple[str, int, str]], why: str, least: int, required: 
     return finding("GPU", most == 0 or most >= least, text, threshold, remedy, level)
 
 
-def check_session(params: Mapping[str, Any], gpu: bool) -> Finding:
+def check_session(params: Mapping[str, Any], gpu: bool) -> list[Finding]:
     """Say what the environment's onnxruntime uses in a session stamped as the model is.
 
     Args:
@@ -82,10 +82,11 @@ def check_session(params: Mapping[str, Any], gpu: bool) -> Finding:
     except ModelOpsError:
         model = None  # host_check tells of it
     python, limit_s = Path(params["environment"]), params["call_limit_s"]
-    row = trial.check_session(python, model, gpu, params["gpu_required"], limit_s)
-    if row["id"] == trial.REFUSED and params["packages"] != "kept":
-        row |= {"level": "advice", "remedy": "The phase runtime installs another onnxruntime."}
-    return row
+    rows = trial.check_session(python, model, gpu, params["gpu_required"], limit_s)
+    for row in rows:
+        if row["id"] in (trial.REFUSED, trial.NO_BLOCKWISE) and params["packages"] != "kept":
+            row |= {"level": "advice", "remedy": "The phase runtime installs another onnxruntime."}
+    return rows
 
 
 def check_ssh(targets: Iterable[Mapping[str, Any]], limit_s: float) -> list[Finding]:

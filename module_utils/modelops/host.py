@@ -287,7 +287,7 @@ def check_runs(params: Mapping[str, Any], python: Path) -> list[Finding]:
         return []  # the model's own row tells
     rows = check_outputs(model, params["outputs"])
     if params["session"]:
-        rows.append(trial.check_session(python, model, False, False, params["call_limit_s"]))
+        rows += trial.check_session(python, model, False, False, params["call_limit_s"])
     return rows
 
 

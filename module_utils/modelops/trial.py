@@ -20,7 +20,8 @@ from .finding import Finding, finding
 from .outside import Answer, ask
 
 CHECK = "onnxruntime in a session"
-REFUSED = "refused"  # the id of the row of an onnxruntime that does not run such a model
+# The ids of the rows of an onnxruntime that does not run such a model, or no block-wise nodes.
+REFUSED, NO_BLOCKWISE = "refused", "blockwise"
 MARK = "@@session@@"
 # The graph y = x + x, which any provider has a kernel for; the stamps come before and behind it.
 GRAPH = base64.b64decode("Cg4KAXgKAXgSAXkiA0FkZBIBZ1oPCgF4EgoKCAgBEgQKAggCYg8KAXkSCgoICAESBAoCCAI=")
@@ -111,7 +112,7 @@ def _varint(value: int) -> bytes:
 
 def check_session(
     python: Path, declared: Declared | None, gpu: bool, required: bool, limit_s: float
-) -> Finding:
+) -> list[Finding]:
     """Say what onnxruntime really uses in a session of that Python, and whether the model can run.
 
     Args:
@@ -120,7 +121,8 @@ def check_session(
         required: whether FP32 must run on it.
     """
     if not python.is_file():
-        return not_yet(f"there is no {python} yet", "It is looked at once the environment is made.")
+        remedy = "It is looked at once the environment is made."
+        return [not_yet(f"there is no {python} yet", remedy)]
     stamps = (declared.ir_version, declared.opsets) if declared else (7, {})
     models = {"model": model(*stamps), "blockwise": model(7, {"com.microsoft": 1}, BLOCKWISE)}
     asked = {name: base64.b64encode(content).decode() for name, content in models.items()}
@@ -134,21 +136,43 @@ def not_yet(value: str, remedy: str) -> Finding:
     return finding(CHECK, False, value, "a session runs", remedy, "advice")
 
 
-def judge(answer: Answer, declared: Declared | None, gpu: bool, required: bool) -> Finding:
+def judge(answer: Answer, declared: Declared | None, gpu: bool, required: bool) -> list[Finding]:
     """Judge what the program that made the sessions said."""
     text, mark, reply = answer.text.rpartition(MARK)
     if not mark:
-        return finding(
-            CHECK, False, answer.text[-TAIL:] or f"exit code {answer.rc}", "a session runs",
-            "Install onnxruntime anew, with a numpy that it can use (numpy 2 needs onnxruntime"
-            f" {NUMPY_2_SINCE} or newer); on Windows it also needs the Microsoft Visual C++"
-            " Redistributable (x64).",
-        )  # fmt: skip
+        return [
+            finding(
+                CHECK, False, answer.text[-TAIL:] or f"exit code {answer.rc}", "a session runs",
+                "Install onnxruntime anew, with a numpy that it can use (numpy 2 needs onnxruntime"
+                f" {NUMPY_2_SINCE} or newer); on Windows it also needs the Microsoft Visual C++"
+                " Redistributable (x64).",
+            )
+        ]  # fmt: skip
     said = json.loads(reply.splitlines()[0])
     if said["version"] is None:
-        return not_yet("not installed", "It is looked at once onnxruntime is installed.")
+        return [not_yet("not installed", "It is looked at once onnxruntime is installed.")]
     if said["refused"]:
-        return _refused(said, declared)
+        return [_refused(said, declared)]
+    rows = [_used(said, text, declared, gpu, required)]
+    if said["blockwise"]:
+        remedy = (
+            f"Install onnxruntime {BLOCKWISE_SINCE} or newer there. Until then a release with the"
+            " form blockwise_int8, which quantize_quality may choose, is refused on this host."
+        )
+        value = f"{said['version']}: {said['blockwise']}"
+        rows.append(
+            finding(
+                "block-wise nodes of 8 bits", False, value, "they run", remedy, "advice",
+                NO_BLOCKWISE,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _used(
+    said: Mapping[str, Any], text: str, declared: Declared | None, gpu: bool, required: bool
+) -> Finding:
+    """Return the row of the providers that sessions use; `text` is what they logged."""
     listed = [name for name in said["listed"] if name not in ALWAYS]
     value = f"{said['version']} uses {', '.join([*said['used'], ALWAYS[0]])}"
     level = "problem" if required else "advice"
@@ -164,13 +188,6 @@ def judge(answer: Answer, declared: Declared | None, gpu: bool, required: bool) 
     if (gpu or required) and not said["used"]:
         remedy = "Install onnxruntime-gpu instead of onnxruntime to measure FP32 on the GPU."
         return finding(CHECK, False, value, "the GPU", remedy, level)
-    if said["blockwise"]:
-        value += f", and cannot run block-wise nodes of 8 bits ({said['blockwise']})"
-        remedy = (
-            f"Install onnxruntime {BLOCKWISE_SINCE} or newer there. Until then a release with the"
-            " form blockwise_int8, which quantize_quality may choose, is refused on this host."
-        )
-        return finding(CHECK, False, value, "every form runs", remedy, "advice")
     return finding(CHECK, True, value, needs(declared) or "a session runs", "")
 
 

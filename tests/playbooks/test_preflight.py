@@ -6,6 +6,8 @@ import json
 import shutil
 import socket
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from conftest import Site
 from modelops.sample import make_sample
 
 MODEL = "agi_audio_core.onnx"
+NODE = "layer0.up.y/MatMul"  # a MatMul of the look-alike
 CONFIG = "audio_omni:\n  model_path: models/onnx/agi_audio_core.onnx\n  max_memory_mb: 4400\n"
 
 
@@ -126,6 +129,39 @@ def test_a_model_that_the_target_cannot_run(fresh):
     session = "onnxruntime in a session"
     assert found(told, "target1", "problem") == ["output mel_features", session]
     assert "Unsupported model IR version: 99" in outcome.output
+
+
+OLD = """
+import onnxruntime
+real = onnxruntime.InferenceSession
+def session(model, *rest, **options):
+    content = model if isinstance(model, bytes) else open(model, "rb").read()
+    if b"MatMulNBits" in content:
+        raise RuntimeError("Only 4b quantization is supported for MatMulNBits op")
+    return real(model, *rest, **options)
+onnxruntime.InferenceSession = session
+"""
+
+
+def test_a_release_that_the_target_cannot_run_is_not_brought_there(fresh):
+    """The target's onnxruntime is a stand-in for one before 1.22: it refuses blocks of 8 bits."""
+    environment = fresh.folder.parent / "old"
+    venv.create(environment, symlinks=True)
+    packages = environment / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+    (packages / "real.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    (packages / "sitecustomize.py").write_text(OLD)
+    before = fresh.config().read_bytes()
+    outcome = fresh.run(
+        "quantize.yml",
+        sarai_python=str(environment / "bin" / "python"),
+        quantize_forms={NODE: "blockwise_int8"},
+    )
+    assert outcome.rc == 2
+    text = " ".join(outcome.output.split())
+    assert "target1: not released: block-wise nodes of 8 bits" in text
+    assert "Install onnxruntime 1.22 or newer there" in text
+    assert fresh.config().read_bytes() == before
+    assert not list(fresh.models().rglob("*_int8*"))
 
 
 def test_advice_does_not_stop_a_run(fresh, closed):

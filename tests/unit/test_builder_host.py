@@ -162,7 +162,7 @@ def test_the_gpu(tmp_path, monkeypatch, program, level, value):
 
 
 def test_a_session_is_asked_what_it_uses(monkeypatch):
-    row = builder_host.check_session(PARAMS, False)
+    (row,) = builder_host.check_session(PARAMS, False)
     assert row["level"] == "ok" and "uses CPUExecutionProvider" in row["value"], row
 
 
@@ -182,17 +182,17 @@ def test_a_session_is_asked_what_it_uses(monkeypatch):
     ],
 )
 def test_listed_is_not_usable(said, gpu, level, words):
-    row = trial.judge(answer(said, LOG), None, gpu, False)
+    (row,) = trial.judge(answer(said, LOG), None, gpu, False)
     assert row["level"] == level and words in row["value"], row
     if said == CUDA:
         assert "Require cuDNN 9.* and CUDA 13.*" in row["value"]
-        assert trial.judge(answer(said, LOG), None, gpu, True)["level"] == "problem"
+        assert trial.judge(answer(said, LOG), None, gpu, True)[0]["level"] == "problem"
 
 
 def test_an_onnxruntime_that_does_not_run(tmp_path, monkeypatch):
     crash = outside.Answer(1, "ImportError: DLL load failed while importing")
-    assert trial.judge(crash, None, False, False)["level"] == "problem"
-    absent = trial.check_session(tmp_path / "python", None, False, False, 1)
+    assert trial.judge(crash, None, False, False)[0]["level"] == "problem"
+    (absent,) = trial.check_session(tmp_path / "python", None, False, False, 1)
     assert absent["level"] == "advice" and "there is no" in absent["value"]
 
 

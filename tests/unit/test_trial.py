@@ -47,7 +47,7 @@ def test_the_block_wise_node_is_the_quantizers():
 
 def test_this_onnxruntime_runs_what_it_knows():
     good = Declared(10, {"ai.onnx": 20, "com.microsoft": 1}, {})
-    row = trial.check_session(PYTHON, good, False, False, 60)
+    (row,) = trial.check_session(PYTHON, good, False, False, 60)
     assert row["level"] == "ok", row
     assert onnxruntime.__version__ in row["value"]
     assert row["threshold"].startswith("runs IR version 10 and opset ai.onnx 20, com.microsoft 1")
@@ -62,14 +62,14 @@ def test_this_onnxruntime_runs_what_it_knows():
 )
 def test_what_this_onnxruntime_cannot_run_it_says_itself(stamps, words):
     model = Declared(stamps[0], {"ai.onnx": stamps[1]}, {})
-    row = trial.check_session(PYTHON, model, False, False, 60)
+    (row,) = trial.check_session(PYTHON, model, False, False, 60)
     assert (row["id"], row["level"]) == (trial.REFUSED, "problem")
     assert words in row["value"] and "Install a newer onnxruntime" in row["remedy"]
 
 
 def test_the_version_to_install_is_named():
     refused = "Unsupported model IR version: 10, max supported IR version: 9"
-    row = trial.judge(answer(refused=refused), Declared(10, {"ai.onnx": 20}, {}), False, False)
+    (row,) = trial.judge(answer(refused=refused), Declared(10, {"ai.onnx": 20}, {}), False, False)
     assert row["level"] == "problem"
     assert row["value"] == f"1.17.3 with numpy 1.26.4: {refused}"
     assert "Install onnxruntime 1.18 or newer" in row["remedy"]
@@ -87,8 +87,9 @@ def test_the_oldest_onnxruntime(ir_version, opset, since):
 
 
 def test_an_onnxruntime_without_blocks_of_8_bits_is_advised_about():
-    row = trial.judge(answer(blockwise="bits must be 4"), None, False, False)
-    assert row["level"] == "advice" and "onnxruntime 1.22 or newer" in row["remedy"]
+    _, row = trial.judge(answer(blockwise="bits must be 4"), None, False, False)
+    assert (row["id"], row["level"]) == (trial.NO_BLOCKWISE, "advice")
+    assert "onnxruntime 1.22 or newer" in row["remedy"]
 
 
 def test_packages_that_do_not_work_together(tmp_path):
@@ -96,6 +97,6 @@ def test_packages_that_do_not_work_together(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'ImportError: numpy.core.multiarray failed' >&2; exit 1\n")
     python.chmod(0o755)
-    row = trial.check_session(python, None, False, False, 60)
+    (row,) = trial.check_session(python, None, False, False, 60)
     assert row["level"] == "problem" and "multiarray" in row["value"]
     assert "numpy 2 needs onnxruntime 1.19" in row["remedy"]

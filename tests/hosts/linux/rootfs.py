@@ -23,6 +23,7 @@ TOOLS = {
 PACKAGES = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-venv," \
     "iproute2,procps,acl,ca-certificates,libfaketime"  # fmt: skip
 SITE = ("onnxruntime", "numpy", "flatbuffers", "protobuf", "packaging", "pyyaml")
+BUILDER = ("onnx", "ml-dtypes", "typing-extensions")  # what a builder needs beside these
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "e2scrub_all.timer",
     "e2scrub_reap.service", "dpkg-db-backup.timer", "getty@tty1.service", "console-getty.service",
@@ -51,8 +52,19 @@ def cached() -> tuple[Path, Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         recipe = "".join([PACKAGES, *MASKED, USER, HOME, (HERE / "rootfs.sh").read_text()])
         rootfs = _built("rootfs", recipe, _build_rootfs)
-        pins = _pins()
-        return rootfs, _built("site", pins, lambda folder: _build_site(folder, pins))
+        return rootfs, _site("site", SITE)
+
+
+def builder_site() -> Path:
+    """Return the folder of Python packages that make a host a builder, built if need be."""
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _site("builder", BUILDER)
+
+
+def _site(kind: str, packages: tuple[str, ...]) -> Path:
+    pins = _pins(packages)
+    return _built(kind, pins, lambda folder: _build_site(folder, pins))
 
 
 def _built(kind: str, recipe: str, build) -> Path:
@@ -77,11 +89,11 @@ def _build_rootfs(folder: Path) -> None:
     run("bash", HERE / "rootfs.sh", folder, USER, HOME, *MASKED)
 
 
-def _pins() -> str:
-    """Return the lines of requirements/project.txt for the service's packages, with hashes."""
+def _pins(packages: tuple[str, ...]) -> str:
+    """Return the lines of requirements/project.txt for some packages, with hashes."""
     text = (ROOT / "requirements/project.txt").read_text()
     pins = re.findall(r"^\S+==.*(?:\n +--hash.*)*\n", text, re.MULTILINE)
-    return "".join(pin for pin in pins if pin.partition("==")[0].lower() in SITE)
+    return "".join(pin for pin in pins if pin.partition("==")[0].lower() in packages)
 
 
 def _build_site(folder: Path, pins: str) -> None:
