@@ -96,6 +96,11 @@ options:
     description: What the figures are of - the SHA-256 of both pairs, verified in this run. Required
       with I(record). Two different models must never share it.
     type: dict
+  figures:
+    description: What M(onnx_quantize) returned as C(comparison) of these very models in this run.
+      It is recorded and judged, and no model is run.
+    type: dict
+    default: {}
   remeasure:
     description: Measure even when the record holds the figures.
     type: bool
@@ -338,6 +343,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "remeasure_limit": {"type": "int", "default": 2},
     "record": {"type": "path"},
     "key": {"type": "dict", "no_log": False},
+    "figures": {"type": "dict", "default": {}},
     "remeasure": {"type": "bool", "default": False},
     "seed": {"type": "int", "default": 0},
     "ranges": {"type": "dict", "default": {}},
@@ -381,16 +387,29 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _not_measured(record)
     key = _record_key(params, setup) if record else {}
     # What was measured in any way that may be taken is kept, however much memory is free today.
-    for mode in _possible(params) if record and not params["remeasure"] else ():
+    fresh = params["remeasure"] or bool(params["figures"])
+    for mode in _possible(params) if record and not fresh else ():
         found = record.get({**key, "mode": mode}) if record else None
         if found is not None:
             return _judged(found, params, record, measured=False)
     if check_mode:
         return _not_measured(record)
-    comparison = _measure(params, setup)
+    comparison = _given(params) or _measure(params, setup)
     if record:
         record.put({**key, "mode": comparison["way"]["mode"]}, comparison)
     return _judged(comparison, params, record, measured=True)
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the quantizer measured, as a comparison; empty where it did not."""
+    if not params["figures"]:
+        return {}
+    way = {
+        "mode": needs.IN_TURN,
+        "why": "the quantizer measured it in this run",
+        "protection": neighbour.protection(None),
+    }
+    return {**params["figures"], "way": way}
 
 
 def _possible(params: Mapping[str, Any]) -> list[str]:

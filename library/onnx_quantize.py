@@ -27,7 +27,8 @@ options:
     type: path
     required: true
   dest:
-    description: The INT8 graph to be, ending in C(.onnx), in an existing folder.
+    description: The INT8 graph to be, ending in C(.onnx). Where only its folder is missing, that is
+      made.
     type: path
     required: true
   places:
@@ -95,6 +96,20 @@ options:
     description: How many seeded inputs O(quality) is measured on.
     type: int
     default: 2
+  golden:
+    description: Where to keep what FP32 answers (see M(onnx_golden)) when O(quality) runs it
+      anyway.
+    type: path
+  golden_positions:
+    description: How many values O(golden) keeps of each output of each sample.
+    type: int
+    default: 1000000
+  source_providers:
+    description: The execution providers of onnxruntime for the source, in order of preference. When
+      there are none, those of the result, the CPU.
+    type: list
+    elements: str
+    default: []
   seed:
     description: The seed of the inputs for O(verify) and O(quality).
     type: int
@@ -221,6 +236,16 @@ quality_path:
   returned: when a pair was written with O(quality)
   type: list
   elements: dict
+comparison:
+  description: The similarity of the result and the source, for O(figures) of M(onnx_compare). Empty
+    where it was not measured.
+  returned: success
+  type: dict
+golden:
+  description: The entry of O(golden) for the manifest, or nothing where the source did not run. In
+    check mode it is empty where the data would be made.
+  returned: success
+  type: dict
 notes:
   description: What else a reader should know.
   returned: success
@@ -272,6 +297,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "quality": {"type": "dict", "default": {}},
     "quality_required": {"type": "bool", "default": True},
     "samples": {"type": "int", "default": 2},
+    "golden": {"type": "path"},
+    "golden_positions": {"type": "int", "default": 1_000_000},
+    "source_providers": {"type": "list", "elements": "str", "default": []},
     "seed": {"type": "int", "default": 0},
     "ranges": {"type": "dict", "default": {}},
     "shapes": {"type": "dict", "default": {}},
@@ -337,6 +365,9 @@ def run(
                     work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
                 ),
                 samples=params["samples"],
+                golden=Path(params["golden"]) if params["golden"] else None,
+                positions=params["golden_positions"],
+                source_providers=params["source_providers"],
             ),
             threads=max(1, params["threads"]),
             check_mode=check_mode,

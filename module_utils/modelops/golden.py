@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from .files import write_atomic
 from .outputs import Held, Output, opened
 from .outputs import compare as outputs_alike
 from .session_inputs import seeded
+from .session_outputs import positions as drawn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,6 +63,57 @@ def fits(path: Path, meta: Mapping[str, Any]) -> bool:
     return {key: found.get(key) for key in meta} == dict(meta)
 
 
+class Answers:
+    """What a running FP32 model answers, gathered sample by sample.
+
+    Args:
+        running: the model, which runs on the inputs of `setup`.
+        positions: how many values are kept of each output of each sample.
+    """
+
+    def __init__(self, running: Model, setup: Setup, positions: int) -> None:
+        self._running, self._setup, self._positions = running, setup, positions
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, sample: int, outputs: Sequence[Output]) -> None:
+        """Take the answer of a run with `inspect`.
+
+        Raises:
+            ModelOpsError: some of its values are not finite.
+        """
+        running, setup = self._running, self._setup
+        if not running.finite:
+            raise ModelOpsError(
+                "the FP32 model gives values that are not finite",
+                where=running.path,
+                remedy="Nothing can be compared with it. Look at the model and its inputs.",
+            )
+        inputs = seeded(running.loaded["inputs"], setup.seed + sample, setup.ranges, setup.shapes)
+        for name, array in inputs.items():
+            self._arrays[f"input/{sample}/{name}"] = _plain(array)
+        for number, output in enumerate(outputs):
+            chosen = drawn(math.prod(output.shape), self._positions, sample)
+            self._arrays[f"output/{sample}/{number}"] = _plain(output.at(chosen))
+        self._rows = [{"name": o.name, "dtype": o.dtype, "shape": list(o.shape)} for o in outputs]
+
+    def write(self, dest: Path, meta: Mapping[str, Any]) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        import numpy as np
+
+        versions = self._running.started["versions"]
+        described = {**meta, "outputs": self._rows, "versions": versions}
+        text = json.dumps(described, sort_keys=True).encode()
+        content = io.BytesIO()
+        arrays = {**self._arrays, "meta": np.frombuffer(text, np.uint8)}
+        np.savez(content, **cast(Any, arrays))
+        write_atomic(dest, content.getvalue())
+
+
 def make(model: Path, dest: Path, meta: Mapping[str, Any], setup: Setup) -> None:
     """Run the FP32 model and write its golden data, whole or not at all.
 
@@ -68,31 +121,12 @@ def make(model: Path, dest: Path, meta: Mapping[str, Any], setup: Setup) -> None
         ModelOpsError: the model cannot be loaded or run, or gives values that are not finite.
         OSError: the file cannot be written.
     """
-    import numpy as np
-
-    arrays: dict[str, NDArray[Any]] = {}
     with setup.work_folder() as work, Model(model, setup, work) as running:
+        answers = Answers(running, setup, meta["positions"])
         for sample in range(meta["samples"]):
-            inputs = seeded(
-                running.loaded["inputs"], setup.seed + sample, setup.ranges, setup.shapes
-            )
-            with _asked(running, inputs, work, sample, meta["positions"]) as outputs:
-                values = [output.values() for output in outputs]
-            if not running.finite:
-                raise ModelOpsError(
-                    "the FP32 model gives values that are not finite",
-                    where=model,
-                    remedy="Nothing can be compared with it. Look at the model and its inputs.",
-                )
-            arrays |= {f"input/{sample}/{name}": _plain(array) for name, array in inputs.items()}
-            arrays |= {f"output/{sample}/{n}": _plain(array) for n, array in enumerate(values)}
-            rows = [{"name": o.name, "dtype": o.dtype, "shape": list(o.shape)} for o in outputs]
-            described = {**meta, "outputs": rows, "versions": running.started["versions"]}
-    text = json.dumps(described, sort_keys=True).encode()
-    arrays["meta"] = np.frombuffer(text, np.uint8)
-    content = io.BytesIO()
-    np.savez(content, **cast(Any, arrays))
-    write_atomic(dest, content.getvalue())
+            with opened(running.run(sample, inspect=True, share=True)) as outputs:
+                answers.add(sample, outputs)
+    answers.write(dest, meta)
 
 
 def compare(model: Path, path: Path, setup: Setup) -> list[dict[str, Any]]:

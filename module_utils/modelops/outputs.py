@@ -86,6 +86,17 @@ class Output:
             left -= len(content)
             yield np.frombuffer(content, kind)
 
+    def at(self, positions: NDArray[Any]) -> NDArray[Any]:
+        """Return the values at some positions, which ascend."""
+        import numpy as np
+
+        parts, start = [], 0
+        for block in self.blocks():
+            first, last = np.searchsorted(positions, (start, start + block.size))
+            parts.append(block[positions[first:last] - start])
+            start += block.size
+        return np.concatenate(parts)
+
     def values(self) -> NDArray[Any]:
         """Return all values at once, one-dimensional: for small outputs and chosen values."""
         import numpy as np

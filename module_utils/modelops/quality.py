@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from .child import Model, Setup
 from .errors import ModelOpsError
 from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
 from .gates import AGREEMENT, OPERATORS, QUALITY
+from .golden import Answers
 from .index_ranges import meaningful
 from .outputs import Output, compare, open_in, opened
-from .similarity import worst
 
 # So many mixes are measured for the fewest nodes; then the fewest so far are taken.
 MOST_ATTEMPTS = 16
@@ -31,7 +32,6 @@ MOST_ATTEMPTS = 16
 LEAST_SAVED = 0.5
 
 Forms = Mapping[str, str]
-Figures = dict[str, float]
 
 
 def check(quality: Mapping[str, Any]) -> dict[str, float]:
@@ -67,45 +67,73 @@ def passes(figures: Mapping[str, float], thresholds: Mapping[str, float]) -> boo
 
 
 class Judge:
-    """Measures candidates against the outputs of the source, which is run once a sample."""
+    """Measures candidates against the outputs of the source, which is run once a sample.
+
+    Attributes:
+        answers: with `positions`, what golden data keep of the source's outputs.
+    """
 
     def __init__(
-        self, source: Path, setup: Setup, samples: int, work: Path, stack: ExitStack
+        self,
+        source: Path,
+        setup: Setup,
+        samples: int,
+        work: Path,
+        stack: ExitStack,
+        positions: int,
+        providers: Sequence[str],
     ) -> None:
         self._source, self._setup, self._work, self._stack = source, setup, work, stack
         self._samples = 1 if setup.inputs else samples
+        self._positions, self._providers = positions, providers
         self._reference: list[list[Output]] = []
+        self.answers: Answers | None = None
 
     def run_source(self) -> None:
         """Keep the outputs of the source.
 
         Raises:
-            ModelOpsError: it does not load or run here with these inputs.
+            ModelOpsError: it does not load or run here with these inputs, or, with `positions`,
+                gives values that are not finite.
         """
-        with Model(self._source, self._setup, self._work) as model:
+        setup = replace(self._setup, providers=self._providers or self._setup.providers)
+        with Model(self._source, setup, self._work) as model:
+            answers = Answers(model, setup, self._positions) if self._positions else None
             for sample in range(self._samples):
-                reply = model.run(sample, share=True, fresh=True)
+                reply = model.run(sample, share=True, fresh=True, inspect=answers is not None)
                 self._reference.append(open_in(self._stack, reply))
+                if answers:
+                    answers.add(sample, self._reference[-1])
+        self.answers = answers
 
-    def measure(self, candidate: Path) -> Figures:
-        """Return the worst similarity over samples and outputs, see similarity.worst."""
-        if not self._reference:
-            self.run_source()
+    def measure(self, candidate: Path) -> list[dict[str, Any]]:
+        """Return a row a sample and output, see outputs.compare."""
         rows: list[dict[str, Any]] = []
         with Model(candidate, self._setup, self._work) as model:
             for sample, wanted in enumerate(self._reference):
                 with opened(model.run(sample, share=True)) as found:
                     # Another shape is not like: as of a NonZero that finds more.
                     rows += compare(wanted, found, sample, candidate, strict=False)
-        return worst(rows)
+        return rows
 
 
 @contextmanager
-def judging(source: Path, setup: Setup, samples: int) -> Iterator[Judge]:
-    """Give a Judge, which keeps the source's outputs in memory (2 GB each of the real model)."""
+def judging(
+    source: Path,
+    setup: Setup,
+    samples: int,
+    positions: int = 0,
+    providers: Sequence[str] = (),
+) -> Iterator[Judge]:
+    """Give a Judge, which keeps the source's outputs in memory (2 GB each of the real model).
+
+    Args:
+        positions: values of each of them to keep for golden data; 0 keeps none.
+        providers: of onnxruntime for the source; empty are those of the candidates.
+    """
     setup = meaningful(setup, source)
     with setup.work_folder() as work, ExitStack() as stack:
-        yield Judge(source, setup, samples, work, stack)
+        yield Judge(source, setup, samples, work, stack, positions, providers)
 
 
 def require_saving(path: Sequence[Mapping[str, Any]], source_bytes: int) -> None:

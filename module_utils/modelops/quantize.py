@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from . import manifest, names
+from . import golden, manifest, names
 from .attempts import Attempts, graph_beside
 from .child import Setup
 from .errors import ModelOpsError
@@ -31,7 +31,9 @@ from .files import (
     sha256_file,
 )
 from .forms import FP32, Layer
+from .gates import json_safe
 from .graph import read_model, unreadable, validate
+from .index_ranges import meaningful
 from .locks import exclusive
 from .memory import peak_rss_bytes
 from .plan import Plan
@@ -39,6 +41,7 @@ from .progress import Progress
 from .quality import Judge, judging, passes, rank, require_saving, search
 from .quality import check as check_quality
 from .recipe import Recipe, unknown_names
+from .similarity import worst
 from .stream import Layout
 from .tensors import Files
 from .verify import verify
@@ -60,6 +63,9 @@ class Proof:
             note says so.
         setup: inputs and limits of the runs.
         samples: seeded inputs that the quality is measured on.
+        golden: where to keep what FP32 answers, when the quality is measured; see golden.Answers.
+        positions: values of each output and sample that it keeps.
+        source_providers: of onnxruntime for the source; empty are those of `setup`.
     """
 
     verify: bool = False
@@ -67,6 +73,9 @@ class Proof:
     required: bool = True
     setup: Setup = field(default_factory=Setup)
     samples: int = 2
+    golden: Path | None = None
+    positions: int = 1_000_000
+    source_providers: Sequence[str] = ()
 
 
 def quantize(
@@ -102,7 +111,10 @@ def quantize(
         `changed`, `release_id`, `folder` (where the pair stands), `artifacts` and `source` (path,
         name, size in bytes, sha256), `quantized` (node names), `kept_fp32` (node and reason),
         `manifest`, `source_bytes`, `verified` (see verify.verify), `quality_path` (see
-        quality.search), `notes`, `elapsed_s` without proving, `peak_rss_bytes` of this process.
+        quality.search), `comparison` (`similarity` and `similarity_rows` of the pair, where they
+        were measured), `golden` (the entry of golden data, {} where check mode would make them,
+        None where the source did not run), `notes`, `elapsed_s` without proving, and
+        `peak_rss_bytes` of this process.
 
     Raises:
         ModelOpsError: what the source, the destination, the disk or the proof does not allow.
@@ -146,6 +158,8 @@ class _Job:
         self.files = Files()
         self.notes = [note] if (note := unknown_names(recipe, model)) else []
         self.path: list[dict[str, Any]] = []
+        self.answers: golden.Answers | None = None
+        self.golden: dict[str, Any] | None = None
         self.verified: dict[str, Any] | None = None
         self.proving_s = 0.0
 
@@ -174,6 +188,7 @@ class _Job:
                 )
                 changed = force or not self._is_there(plan, hashes)
             if (changed or not measured) and check_mode and self.thresholds:
+                self.golden = {} if self.proof.golden else None
                 self.notes.append(
                     "Check mode runs no model: nodes may still move to keep the quality."
                 )
@@ -218,11 +233,38 @@ class _Job:
             ],
             "manifest": manifest.build(artifacts, source, self._asked(), decisions, versions()),
             "verified": self.verified,
-            "quality_path": self.path,
+            "quality_path": [{k: row[k] for k in row if k != "rows"} for row in self.path],
+            "comparison": self._comparison(),
+            "golden": self.golden,
             "notes": self.notes,
             "elapsed_s": round(time.monotonic() - self.started - self.proving_s, 3),
             "peak_rss_bytes": peak_rss_bytes(),
         }
+
+    def _comparison(self) -> dict[str, Any]:
+        """Return how alike the pair and the source are, where that was measured."""
+        if not self.path:
+            return {}
+        last = self.path[-1]
+        safe: dict[str, Any] = json_safe(
+            {"similarity": last["figures"], "similarity_rows": last["rows"]}
+        )
+        return safe
+
+    def _keep_answers(self, hashes: Sequence[str]) -> None:
+        """Write the golden data, where the source ran for the quality anyway."""
+        dest, proof = self.proof.golden, self.proof
+        if dest is None or self.answers is None or not hashes:
+            return
+        source = [
+            _entry(path, path.stat().st_size, sha256)
+            for path, sha256 in zip(self.sources, hashes, strict=True)
+        ]
+        setup = meaningful(self.setup, self.src)
+        meta = golden.wanted(source, proof.samples, proof.positions, setup)
+        if not golden.fits(dest, meta):
+            self.answers.write(dest, meta)
+        self.golden = manifest.describe(dest)
 
     def _plan(
         self,
@@ -302,6 +344,7 @@ class _Job:
                 for reading in readings:  # a source that cannot be read to its end gives no pair
                     reading.result()
                 _require_unchanged(self.before)
+                self._keep_answers([reading.result() for reading in readings])
                 if not force and self._is_there(plan, hashes):
                     return plan, hashes, False
                 # New data under an old graph would load and answer nonsense: it goes first.
@@ -341,7 +384,11 @@ class _Job:
         self, plan: Plan, hashes: dict[Path, str], work: Path
     ) -> tuple[Plan, dict[Path, str]]:
         """Measure the pair in `work`; where the quality does not hold, write one that keeps it."""
-        with judging(self.src, self.setup, self.proof.samples) as judge:
+        proof = self.proof
+        positions = proof.positions if proof.golden else 0
+        with judging(
+            self.src, self.setup, proof.samples, positions, proof.source_providers
+        ) as judge:
             self._tell("measuring the similarity")
             try:
                 judge.run_source()
@@ -351,6 +398,7 @@ class _Job:
                     f"The quality was not measured, for the source does not run here: {error.what}"
                 )
                 return plan, hashes
+            self.answers = judge.answers
             step = self._step(judge.measure(work / self.dest.name), plan)
             self.path = [{"moved": 0, "forms": {}, **step}]
             if passes(step["figures"], self.thresholds):
@@ -397,8 +445,13 @@ class _Job:
         return forms
 
     @staticmethod
-    def _step(figures: dict[str, float], plan: Plan) -> dict[str, Any]:
-        return {"figures": figures, "bytes": plan.bytes, "predicted_cost": plan.predicted_cost}
+    def _step(rows: list[dict[str, Any]], plan: Plan) -> dict[str, Any]:
+        return {
+            "figures": worst(rows),
+            "rows": rows,
+            "bytes": plan.bytes,
+            "predicted_cost": plan.predicted_cost,
+        }
 
     def _reporter(self, phase: str, plan: Plan) -> Callable[[int], None] | None:
         progress, total = self.progress, plan.layout.size

@@ -391,7 +391,7 @@ def test_destination_is_the_source(voice):
 
 
 def test_destination_folder_is_missing(voice):
-    refused(voice, "does not exist", "Create it", dest=voice.parent / "no" / "out.onnx")
+    refused(voice, "does not exist", "Create it", dest=voice.parent / "no" / "none" / "out.onnx")
 
 
 @pytest.mark.parametrize("length", [246, 300])
