@@ -5,7 +5,7 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-linux test-windows hosts-up hosts-down lint bench bench-linux bench-windows fuzz clean requirements wheelhouse
+.PHONY: help quantize rollback test test-linux test-windows hosts-up hosts-down lint bench bench-linux bench-windows bench-workflow fuzz clean requirements wheelhouse
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
 	@echo "make bench-linux measure a release on those hosts: transfer, downtime, rollback"
 	@echo "make bench-windows measure the bridge, quantizing and the push on the Windows bed"
+	@echo "make bench-workflow measure the whole way of a run at 4.3 GB and at the real shapes"
 	@echo "make fuzz       feed broken models to the quantizer for FUZZ_SECONDS (120)"
 	@echo "make clean      remove what the demo made, and the environment"
 
@@ -61,6 +62,9 @@ bench-linux: .venv/dev
 
 bench-windows: .venv/dev
 	$(BIN)/python tests/bench/windows.py
+
+bench-workflow: .venv/dev
+	$(BIN)/python tests/bench/workflow.py
 
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz/graph_reader.py
