@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from modelops import standalone
+from modelops import lease, standalone
 from modelops.errors import ModelOpsError
 from target import Target
 from test_two_models import CONFIG, begin, two
@@ -15,7 +15,7 @@ ROUNDS = 15
 
 def call(target: Target, state: str, **options) -> dict:
     defaults = {name: spec.get("default") for name, spec in MODULE.ARGUMENT_SPEC.items()}
-    given = {"root": str(target.root), "name": target.model, "state": state}
+    given = {"root": str(target.root), "name": target.model, "state": state, "token": target.model}
     return MODULE.run(defaults | given | options, False)
 
 
@@ -33,6 +33,8 @@ def planned(target: Target, state: str, **options) -> None:
 
 
 def run(target: Target) -> None:
+    held = {"run": target.model, "owner": "a test", "process": ""}
+    lease.take(lease.place(target.root, target.model), held)
     for number in range(ROUNDS):
         release = begin(target, f"{number}")["release_id"]
         planned(target, "active", release=release)
