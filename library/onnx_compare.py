@@ -98,7 +98,7 @@ options:
     type: dict
   figures:
     description: What M(onnx_quantize) returned as C(comparison) of these very models in this run.
-      It is recorded and judged, and no model is run.
+      Where the record holds nothing of them, it is recorded and judged, and no model is run.
     type: dict
     default: {}
   remeasure:
@@ -387,8 +387,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _not_measured(record)
     key = _record_key(params, setup) if record else {}
     # What was measured in any way that may be taken is kept, however much memory is free today.
-    fresh = params["remeasure"] or bool(params["figures"])
-    for mode in _possible(params) if record and not fresh else ():
+    for mode in _possible(params) if record and not params["remeasure"] else ():
         found = record.get({**key, "mode": mode}) if record else None
         if found is not None:
             return _judged(found, params, record, measured=False)
