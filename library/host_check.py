@@ -60,19 +60,21 @@ options:
     type: bool
     default: false
   spared_by:
-    description: When this file exists, no room for a new pair is asked of the disk.
+    description: The INT8 graph. When it exists, no room for a new pair is asked of the disk.
     type: path
     required: true
   disk_factor:
     description: Room on the disk for a new pair, as a part of the FP32 pair's size.
     type: float
     default: 0.3
-  memory_factor:
-    description: Memory that must be available, as a multiple of the FP32 pair's size. 0 asks none.
-    type: float
-    default: 0.0
-  memory_base:
-    description: Bytes of memory on top of O(memory_factor).
+  measure_mode:
+    description: How models are measured here, see M(onnx_compare). The memory that this takes must
+      be available, with V(auto) that of one mode. V(none) asks none.
+    type: str
+    choices: [none, auto, both, in_turn, golden]
+    default: none
+  samples:
+    description: Samples whose outputs stay in memory when models are measured in turn.
     type: int
     default: 0
   controller_time:
@@ -109,7 +111,7 @@ EXAMPLES = r"""
     model: /srv/models/agi_audio_core.onnx
     folder: /srv/models
     spared_by: /srv/models/agi_audio_core_int8.onnx
-    memory_factor: 1.5
+    measure_mode: auto
 """
 
 RETURN = r"""
@@ -143,8 +145,12 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "folder_later": {"type": "bool", "default": False},
     "spared_by": {"type": "path", "required": True},
     "disk_factor": {"type": "float", "default": 0.3},
-    "memory_factor": {"type": "float", "default": 0.0},
-    "memory_base": {"type": "int", "default": 0},
+    "measure_mode": {
+        "type": "str",
+        "choices": ["none", "auto", "both", "in_turn", "golden"],
+        "default": "none",
+    },
+    "samples": {"type": "int", "default": 0},
     "controller_time": {"type": "float", "default": 0.0},
     "clock_skew_s": {"type": "float", "default": 60.0},
     "clock_delay_s": {"type": "float", "default": 30.0},

@@ -126,3 +126,21 @@ def initializers(path: Path) -> dict[str, np.ndarray]:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def real_shapes(path: Path) -> Path:
+    """A graph with the real model's input and output, 2.01 GB, and next to no weights."""
+    nodes = [
+        helper.make_node("Gather", ["table", "audio_codes"], ["e"], name="embedding"),
+        helper.make_node("Reshape", ["e", "shape"], ["x"], name="flat"),
+        helper.make_node("MatMul", ["x", "w"], ["mel_features"], name="head"),
+    ]
+    weights = {
+        "table": random_weight(1024, 1),
+        "shape": np.array([1, 2048, 1], np.int64),
+        "w": random_weight(1, 245760),
+    }
+    return save(
+        path, nodes, weights, {"audio_codes": (TensorProto.INT64, [1, 16, 128])},
+        {"mel_features": (TensorProto.FLOAT, [1, 2048, 245760])},
+    )  # fmt: skip

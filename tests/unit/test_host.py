@@ -8,14 +8,14 @@ from pathlib import Path
 
 import models
 import pytest
-from modelops import declared, host
+from modelops import declared, host, memory
 
 PARAMS = {
     "python": "3.11",
     "packages": ["numpy"],
     "disk_factor": 0.3,
-    "memory_factor": 1.0,
-    "memory_base": 0,
+    "measure_mode": "auto",
+    "samples": 2,
     "environment": None,
     "environment_later": False,
     "outputs": {},
@@ -49,14 +49,14 @@ def test_a_good_host(params):
     assert {"Python", "package numpy", "memory available"} <= {row["check"] for row in rows}
 
 
-def test_every_problem_at_once(params, tmp_path):
+def test_every_problem_at_once(params, tmp_path, monkeypatch):
     (tmp_path / "voice.onnx.data").write_bytes(b"short")
     wrong = params | {
         "python": "3.99",
         "packages": ["numpy", "no-such-package"],
         "folder": str(tmp_path / "missing"),
-        "memory_base": 1 << 60,
     }
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1)
     rows = [row for row in host.check_host(wrong) if row["level"] != "ok"]
     assert len(rows) == 5
     assert all(row["remedy"] and row["value"] and row["threshold"] for row in rows)
@@ -207,3 +207,29 @@ def test_the_session_of_a_target(params):
     rows = {row["check"]: row for row in host.check_host(params | {"session": True})}
     row = rows["onnxruntime in a session"]
     assert row["level"] == "ok" and "IR version 9 and opset ai.onnx 17" in row["threshold"]
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("available", "mode", "fits"),
+    [
+        (16 * GB, "auto", "both"),
+        (9 * GB, "auto", "in_turn"),
+        (5 * GB, "auto", "golden"),
+        (9 * GB, "both", ""),
+        (3 * GB, "auto", ""),
+    ],
+)
+def test_memory_for_the_real_models_outputs(tmp_path, monkeypatch, available, mode, fits):
+    """4.3 GB of weights and 2.01 GB an output; the data file is sparse."""
+    graph = models.real_shapes(tmp_path / "m.onnx")
+    with (tmp_path / "m.onnx.data").open("r+b") as data:
+        data.truncate(4_300_000_000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: available)
+    (row,) = host.check_memory(graph, tmp_path / "none", mode, samples=0)
+    assert row["level"] == ("ok" if fits else "problem")
+    if fits:
+        assert row["value"].endswith(f"for mode {fits}")
+    assert row["threshold"].count("GB") == (3 if mode == "auto" else 1)
