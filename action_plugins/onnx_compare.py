@@ -1,4 +1,4 @@
-"""Runs onnx_compare as Ansible does, and on a Windows host as a job over the bridge."""
+"""Runs onnx_compare in the host's background, and shows how far it is."""
 
 from __future__ import annotations
 
@@ -14,3 +14,4 @@ class ActionModule(Bridge):
     """The module onnx_compare."""
 
     background = True
+    shown = "candidate"

@@ -154,6 +154,19 @@ options:
     description: An existing folder for temporary files, the system's own by default. Outputs lie in
       memory.
     type: path
+  progress_s:
+    description: How often the controller shows how far the run is, in seconds. The run then goes on
+      in the background of the host. With 0, in check mode and under C(async) it runs without.
+    type: float
+    default: 5
+  limit_s:
+    description: The limit of the whole run when O(progress_s) is not 0, in seconds.
+    type: int
+    default: 21600
+  progress_file:
+    description: A file to keep with how far the run is, as JSON; removed at its end. The action
+      plugin names one.
+    type: path
 attributes:
   check_mode:
     description: Uses the record when it fits. Otherwise runs no model; I(verdict) is then
@@ -312,6 +325,7 @@ from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
 from ansible.module_utils.modelops.files import sha256_file
 from ansible.module_utils.modelops.measure import benchmark, compare, cpu, figures, versions
+from ansible.module_utils.modelops.progress import told
 from ansible.module_utils.modelops.similarity import worst
 
 if TYPE_CHECKING:
@@ -355,6 +369,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "session_options": {"type": "dict", "default": {}},
     "timeout_s": {"type": "float", "default": 600},
     "work_dir": {"type": "path"},
+    "progress_s": {"type": "float", "default": 5},
+    "limit_s": {"type": "int", "default": 21600},
+    "progress_file": {"type": "path"},
 }
 # Options that shape the figures, beside the models; gates and limits do not.
 RUN_OPTIONS = ("samples", "runs", "seed", "ranges", "shapes")
@@ -393,7 +410,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             return _judged(found, params, record, measured=False)
     if check_mode:
         return _not_measured(record)
-    comparison = _given(params) or _measure(params, setup)
+    with told(params["progress_file"]) as tell:
+        comparison = _given(params) or _measure(params, replace(setup, tell=tell))
     if record:
         record.put({**key, "mode": comparison["way"]["mode"]}, comparison)
     return _judged(comparison, params, record, measured=True)

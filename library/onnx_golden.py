@@ -52,6 +52,19 @@ options:
     description: The limit of each single step (start, load, one run), in seconds.
     type: float
     default: 600
+  progress_s:
+    description: How often the controller shows how far the run is, in seconds. The run then goes on
+      in the background of the host. With 0, in check mode and under C(async) it runs without.
+    type: float
+    default: 5
+  limit_s:
+    description: The limit of the whole run when O(progress_s) is not 0, in seconds.
+    type: int
+    default: 21600
+  progress_file:
+    description: A file to keep with how far the run is, as JSON; removed at its end. The action
+      plugin names one.
+    type: path
 attributes:
   check_mode:
     description: Runs no model; says whether the file would be made.
@@ -87,6 +100,7 @@ golden:
   type: dict
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +109,7 @@ from ansible.module_utils.modelops.child import Setup
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.errors import ModelOpsError
 from ansible.module_utils.modelops.index_ranges import meaningful
+from ansible.module_utils.modelops.progress import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,6 +124,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "ranges": {"type": "dict", "default": {}},
     "shapes": {"type": "dict", "default": {}},
     "timeout_s": {"type": "float", "default": 600},
+    "progress_s": {"type": "float", "default": 5},
+    "limit_s": {"type": "int", "default": 21600},
+    "progress_file": {"type": "path"},
 }
 
 
@@ -129,7 +147,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     meta = golden.wanted(params["source"], params["samples"], params["positions"], setup)
     there = golden.fits(dest, meta)
     if not there and not check_mode:
-        golden.make(Path(params["model"]), dest, meta, setup)
+        with told(params["progress_file"]) as tell:
+            golden.make(Path(params["model"]), dest, meta, replace(setup, tell=tell))
     known = there or not check_mode
     return {"changed": not there, "golden": manifest.describe(dest) if known else {}}
 

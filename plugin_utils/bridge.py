@@ -29,7 +29,7 @@ from ansible.module_utils.common.validation import check_type_str
 from ansible.module_utils.errors import UnsupportedError
 
 from . import boot
-from .background import PATIENCE_S, Background, Look, Seen, display
+from .background import PATIENCE_S, Background, Look, PosixJob, Seen, display
 from .reply import decode, failed
 
 from modelops import reach, standalone  # isort: skip - background makes them importable
@@ -71,6 +71,8 @@ class Bridge(Background):
     background = False
     # Why it cannot run on Windows at all.
     posix_only = ""
+    # The option that names the file it is about: with it, its progress is shown on Linux too.
+    shown = ""
 
     def run(
         self,
@@ -101,9 +103,38 @@ class Bridge(Background):
         return {**result, "invocation": {"module_args": params}}
 
     def run_posix(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """Run the module on a host that is not Windows: as Ansible does."""
-        result: dict[str, Any] = super().run(None, task_vars)
-        return result
+        """Run the module on Linux: as Ansible does, or as a job whose progress is shown."""
+        args = dict(self._task.args)
+        try:
+            every_s, limit_s = float(args.get("progress_s", 5)), int(args.get("limit_s", 21600))
+        except (TypeError, ValueError):
+            every_s = limit_s = 0  # the module says what is wrong with it
+        if (
+            self._task.check_mode
+            or self._task.async_val
+            or every_s <= 0
+            or not args.get(self.shown)
+        ):
+            result: dict[str, Any] = super().run(None, task_vars)
+            return result
+        return self._run_shown(args, every_s, limit_s, task_vars)
+
+    def _run_shown(
+        self, args: dict[str, Any], every_s: float, limit_s: int, task_vars: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Run the module in the host's background, and show how far it is."""
+        if not args.get("progress_file"):
+            folder, _, name = self._remote_expand_user(str(args[self.shown])).rpartition("/")
+            args["progress_file"] = f"{folder or '.'}/.{name}.progress"
+        started = self.start_job(limit_s, task_vars, module_args=args)
+        if "ansible_job_id" not in started:
+            return started
+        patience_s = self.limit("background_patience_s", PATIENCE_S, task_vars)
+        job = PosixJob(self, started, args["progress_file"], patience_s)
+        name = Path(str(args[self.shown])).name
+        label = f"[{(task_vars or {}).get('inventory_hostname', '')}] {name}"
+        problem = self.watch(label, job.look, every_s, limit_s, patience_s)
+        return failed(problem) if problem else job.result(task_vars)
 
     def run_windows(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run the module on a Windows host."""

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +57,7 @@ class Setup:
         timeout_s: limit of each single step: start, load, or one run.
         work_dir: for temporary files; None is the system's temp folder.
         memory_limit: bytes that the process may take, where a limit can be set (neighbour.scope).
+        tell: called with what a model does now, for people.
     """
 
     seed: int = 0
@@ -69,6 +70,7 @@ class Setup:
     timeout_s: float = 600
     work_dir: Path | None = None
     memory_limit: int | None = None
+    tell: Callable[[str], None] | None = field(default=None, compare=False)
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Setup:
@@ -298,6 +300,7 @@ class Model:
         self._child: Child | None = None
 
     def __enter__(self) -> Model:
+        self._tell("loading")
         limit = self.setup.memory_limit
         child = Child(self.path, self._work, self.setup.timeout_s, memory_limit=limit)
         try:
@@ -329,6 +332,10 @@ class Model:
         self._child.close(kindly=kind is None)
         self._child = None
 
+    def _tell(self, what: str) -> None:
+        if self.setup.tell is not None:
+            self.setup.tell(f"{what} {self.path.name}")
+
     def run(
         self,
         sample: int = 0,
@@ -350,6 +357,8 @@ class Model:
                 (session_outputs.positions).
         """
         assert self._child is not None
+        number = len(self.seconds) + 1
+        self._tell(f"timing run {number} of" if timed else f"running sample {sample + 1} of")
         reply = self._child.ask(
             "run",
             inputs=self.setup.input_spec(sample),

@@ -303,7 +303,15 @@ COMMANDS = {
         "Measure an INT8 model against its FP32 model, and judge it",
         {"reference": "FP32", "candidate": "INT8"},
         _show_comparison,
-        {"record": None, "key": None, "remeasure": False},
+        {
+            "record": None,
+            "key": None,
+            "remeasure": False,
+            "figures": {},
+            "progress_s": 0,
+            "limit_s": 0,
+            "progress_file": None,
+        },
     ),
     "manifest": Command(
         "artifact_manifest",

@@ -106,3 +106,10 @@ def kept(path: Path | None) -> Iterator[ProgressFile | None]:
         yield file
     finally:
         file.remove()
+
+
+@contextlib.contextmanager
+def told(path: str | None) -> Iterator[Callable[[str], None] | None]:
+    """Give what keeps a progress file for a job that has phases alone; None for no path."""
+    with kept(Path(path) if path else None) as file:
+        yield None if file is None else lambda phase: file(phase, 0, 0)

@@ -25,6 +25,7 @@ FAST = {
     "sarai_gate_speedup_min": 0,
     "sarai_gate_rss_ratio_max": 100,
     "quantize_progress_s": 0,
+    "sarai_measure_progress_s": 0,
     "quantize_verify": False,
 }
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import models
 import pytest
 from conftest import ROOT
 from modelops.sample import make_sample
@@ -29,7 +30,10 @@ def sample(tmp_path_factory) -> Path:
 
 def start(src: Path, dest: Path, *arguments: str, **options: object) -> subprocess.Popen[str]:
     """Start a play of the one task."""
-    task = TASK | {"onnx_quantize": TASK["onnx_quantize"] | options}
+    return play(src, dest, TASK | {"onnx_quantize": TASK["onnx_quantize"] | options}, *arguments)
+
+
+def play(src: Path, dest: Path, task: dict, *arguments: str) -> subprocess.Popen[str]:
     play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
     book = dest.with_name("play.yml")
     book.write_text(json.dumps([play]))
@@ -100,3 +104,34 @@ def test_a_job_outlives_the_playbook(sample, tmp_path):
         time.sleep(0.1)
     output, _ = start(sample, dest).communicate(timeout=120)
     assert "changed=0" in output and "failed=0" in output, output
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "words"),
+    [
+        (
+            "onnx_compare",
+            {"reference": "{{ dest }}", "candidate": "{{ dest }}", "runs": 200},
+            "timing run",
+        ),
+        (
+            "onnx_golden",
+            {
+                "model": "{{ src }}",
+                "dest": "{{ dest }}.npz",
+                "source": [{"name": "m.onnx", "size": 1, "sha256": "0" * 64}],
+            },
+            "loading m.onnx",
+        ),
+    ],
+)
+def test_a_measurement_shows_how_far_it_is(sample, tmp_path, module, options, words):
+    dest = tmp_path / "m8.onnx"
+    models.matmul(dest, 512, 512)
+    options = options | {"progress_s": 0.05}
+    task = {module: options, "vars": {"ansible_python_interpreter": sys.executable}}
+    run = play(sample, dest, task)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    assert re.search(rf"\[localhost\] m8.onnx\S*: .*{words}", output), output
+    assert not list(tmp_path.glob("*.progress*"))

@@ -42,6 +42,7 @@ FAST: dict[str, Any] = {
     "sarai_service_min_healthy_s": 1,
     "sarai_service_start_s": 30,
     "quantize_progress_s": 0,
+    "sarai_measure_progress_s": 0,
     "sarai_service_question": {
         "url": "http://127.0.0.1:8080/infer",
         "body": {"seed": 1},
