@@ -96,7 +96,7 @@ def check_memory(model: Path, int8: Path, mode: str, samples: int) -> list[Findi
     try:
         fp32 = needs.of(model)
         made = needs.of(int8) if int8.is_file() else None
-    except ModelOpsError:
+    except (ModelOpsError, OSError):
         return []  # the model's own row tells
     candidate = made or needs.Load(int(fp32.weights * INT8_SHARE), 0, fp32.outputs)
     modes = needs.MODES if mode == needs.AUTO else [mode]

@@ -233,3 +233,8 @@ def test_memory_for_the_real_models_outputs(tmp_path, monkeypatch, available, mo
     if fits:
         assert row["value"].endswith(f"for mode {fits}")
     assert row["threshold"].count("GB") == (3 if mode == "auto" else 1)
+
+
+def test_a_data_file_that_is_missing_is_told_once(params, tmp_path):
+    (tmp_path / "voice.onnx.data").unlink()
+    assert bad(params) == [f"FP32 model {params['model']}"]
