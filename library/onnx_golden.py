@@ -48,6 +48,10 @@ options:
     description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
     type: dict
     default: {}
+  session_options:
+    description: Further options of the session, see M(onnx_benchmark).
+    type: dict
+    default: {}
   timeout_s:
     description: The limit of each single step (start, load, one run), in seconds.
     type: float
@@ -123,6 +127,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "seed": {"type": "int", "default": 0},
     "ranges": {"type": "dict", "default": {}},
     "shapes": {"type": "dict", "default": {}},
+    "session_options": {"type": "dict", "default": {}},
     "timeout_s": {"type": "float", "default": 600},
     "progress_s": {"type": "float", "default": 5},
     "limit_s": {"type": "int", "default": 21600},
@@ -139,6 +144,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         seed=params["seed"],
         ranges=params["ranges"] or {},
         shapes=params["shapes"] or {},
+        session_options=params["session_options"],
         timeout_s=params["timeout_s"],
     )
     # Their ranges are part of what the data say of themselves: a new rule makes them anew.

@@ -125,6 +125,10 @@ options:
   inputs:
     description: An C(.npz) file with an array for each input, instead of seeded ones.
     type: path
+  session_options:
+    description: Further options of the session, see M(onnx_benchmark).
+    type: dict
+    default: {}
   timeout_s:
     description: The limit of each single step of O(verify) and O(quality), in seconds.
     type: float
@@ -304,6 +308,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "ranges": {"type": "dict", "default": {}},
     "shapes": {"type": "dict", "default": {}},
     "inputs": {"type": "path"},
+    "session_options": {"type": "dict", "default": {}},
     "timeout_s": {"type": "float", "default": 600},
     "work_dir": {"type": "path"},
     "threads": {"type": "int", "default": 2},
@@ -361,6 +366,7 @@ def run(
                     ranges=params["ranges"],
                     shapes=params["shapes"],
                     inputs=Path(params["inputs"]) if params["inputs"] else None,
+                    session_options=params["session_options"],
                     timeout_s=params["timeout_s"],
                     work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
                 ),

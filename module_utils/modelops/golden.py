@@ -51,6 +51,7 @@ def wanted(
         "seed": setup.seed,
         "ranges": {name: list(limits) for name, limits in setup.ranges.items()},
         "shapes": {name: list(shape) for name, shape in setup.shapes.items()},
+        "session_options": dict(setup.session_options),
     }
 
 
@@ -60,7 +61,8 @@ def fits(path: Path, meta: Mapping[str, Any]) -> bool:
         found = _read(path)["meta"]
     except (OSError, ModelOpsError):
         return False
-    return {key: found.get(key) for key in meta} == dict(meta)
+    # Data of a version before have no session options: their session was the default one.
+    return {key: found.get(key, {}) for key in meta} == dict(meta)
 
 
 class Answers:
