@@ -169,7 +169,8 @@ class _Job:
     def run(self, check_mode: bool, force: bool, hash_source: bool) -> dict[str, Any]:
         # The hash runs beside the work: it reads the file into the cache that the work reads from.
         if not check_mode:
-            self.dest.parent.mkdir(mode=0o755, exist_ok=True)
+            if not self.dest.parent.is_dir():  # Windows makes no folder with so long a name
+                self.dest.parent.mkdir(mode=0o755)
             self._clear_up()
         with ThreadPoolExecutor(1) as background:
             hashing = {p: background.submit(_sha256, p) for p in self.sources if hash_source}
