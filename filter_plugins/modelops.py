@@ -133,13 +133,13 @@ def release_report(
 
     Returns:
         `release`, `verdict`, `outcomes` (a host each), `tables` (rows of text, by host) and
-        `notes` (a text, by host).
+        `notes` and `freed` (a text, by host).
     """
     targets = list(targets)
     known = (host.get("__transfer_manifest") for host in targets)
     # A run that failed before it knew which release it is about has none.
     manifest = builder.get("__quantize_manifest") or next((m for m in known if m), {})
-    tables, outcomes, figures, notes = {}, {}, {}, {}
+    tables, outcomes, figures, notes, freed = {}, {}, {}, {}, {}
     verdicts = []
     measured = [(builder, "__quantize_gate"), *((t, "__validate_measured") for t in targets)]
     for host, fact in measured:
@@ -151,8 +151,10 @@ def release_report(
             kept = ("judged", "reference", "candidate", "verdict")
             figures[name] = {k: comparison[k] for k in kept if k in comparison}
             tables[name] = report.rows(manifest, comparison, promises)
-            if said := [*comparison["notes"], *_memory_freed(host), *_served(host)]:
+            if said := [*comparison["notes"], *_served(host)]:
                 notes[name] = " ".join(said)
+            if said := _memory_freed(host):
+                freed[name] = " ".join(said)
             verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
     worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")
     return {
@@ -162,6 +164,7 @@ def release_report(
         "figures": figures,
         "tables": tables,
         "notes": notes,
+        "freed": freed,
         "kept_fp32": [n for n in manifest.get("nodes", []) if n["form"] == "fp32"],
         "files": [*manifest.get("source", []), *manifest.get("artifacts", [])],
     }
@@ -192,7 +195,7 @@ def report_text(found: Mapping[str, Any]) -> str:
     lines += [f"{host}: {outcome}" for host, outcome in found["outcomes"].items()]
     for host, rows in found["tables"].items():
         lines += ["", f"measured on {host}", report.text([tuple(row) for row in rows])]
-        lines += [found["notes"][host]] if host in found["notes"] else []
+        lines += [found[kind][host] for kind in ("notes", "freed") if host in found[kind]]
     return "\n".join(lines) + "\n"
 
 
@@ -202,7 +205,8 @@ def report_markdown(found: Mapping[str, Any]) -> str:
     parts += [f"- {host}: {outcome}" for host, outcome in found["outcomes"].items()]
     for host, rows in found["tables"].items():
         parts += [f"\n## Measured on {host}\n", report.markdown([tuple(row) for row in rows])]
-        parts += ["", found["notes"][host]] if host in found["notes"] else []
+        for kind in ("notes", "freed"):
+            parts += ["", found[kind][host]] if host in found[kind] else []
     parts += ["\n## Files\n", "| name | bytes | SHA-256 |", "| --- | --- | --- |"]
     parts += [f"| {f['name']} | {f['size']} | `{f['sha256']}` |" for f in found["files"]]
     parts += ["\n## Kept in FP32\n"]

@@ -18,6 +18,7 @@ from .opens import Watch
 from .units import Unit
 
 POLL_S = 0.2
+SETTLE_S = 1.0
 PROBE_TIMEOUT_S = 5.0
 LONGEST_ANSWER = 1 << 20  # bytes of an answer that are read
 SHOWN = 300  # characters of it that a message shows
@@ -189,6 +190,11 @@ def wait_healthy(
             break
         if problem:
             if since is not None:
+                # A process that dies stops answering before the manager knows that it is dead.
+                sleep(SETTLE_S)
+                unit, _ = look()
+                if unit.restarts > before or unit.active == "failed":
+                    problem = _died(unit, max(1, unit.restarts - before))
                 problem = f"it was healthy for {now - since:.1f} s, then {problem}"
                 break
             if now - started >= limit_s:

@@ -96,6 +96,10 @@ def look(windows, tmp_path: Path, port: int, **variables: Any):
     home = tmp_path / "target"
     (home / "models" / "onnx").mkdir(parents=True, exist_ok=True)
     models.voice(home / "models" / "onnx" / MODEL)
+    (home / "config").mkdir(exist_ok=True)
+    (home / "config" / "sarai.yaml").write_text(
+        "audio_omni:\n  model_path: models/onnx/agi_audio_core.onnx\n  max_memory_mb: 4400\n"
+    )
     builder = windows.inventory_vars() | {
         "sarai_builder_dir": HOME,
         "sarai_builder_python": windows.python,

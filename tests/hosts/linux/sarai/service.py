@@ -101,7 +101,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            self.answer(200, json.dumps({"model": self.sarai.path.name}))
+            said = {"status": "HEALTHY", "model": self.sarai.path.name}
+            self.answer(200, json.dumps(said))
         elif self.path == "/metrics":
             self.answer(200, self.sarai.metrics(), "text/plain; version=0.0.4")
         else:
