@@ -71,6 +71,7 @@ class Judge:
 
     Attributes:
         answers: with `positions`, what golden data keep of the source's outputs.
+        unused: the providers that were asked for and that the source's session did not use.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Judge:
         self._positions, self._providers = positions, providers
         self._reference: list[list[Output]] = []
         self.answers: Answers | None = None
+        self.unused: list[str] = []
 
     def run_source(self) -> None:
         """Keep the outputs of the source.
@@ -98,6 +100,8 @@ class Judge:
         """
         setup = replace(self._setup, providers=self._providers or self._setup.providers)
         with Model(self._source, setup, self._work) as model:
+            used = model.loaded["providers"]
+            self.unused = [name for name in setup.providers if name not in used]
             answers = Answers(model, setup, self._positions) if self._positions else None
             for sample in range(self._samples):
                 reply = model.run(sample, share=True, fresh=True, inspect=answers is not None)

@@ -159,6 +159,7 @@ class _Job:
         self.notes = [note] if (note := unknown_names(recipe, model)) else []
         self.path: list[dict[str, Any]] = []
         self.answers: golden.Answers | None = None
+        self.unused: list[str] = []
         self.golden: dict[str, Any] | None = None
         self.verified: dict[str, Any] | None = None
         self.proving_s = 0.0
@@ -247,7 +248,11 @@ class _Job:
             return {}
         last = self.path[-1]
         safe: dict[str, Any] = json_safe(
-            {"similarity": last["figures"], "similarity_rows": last["rows"]}
+            {
+                "similarity": last["figures"],
+                "similarity_rows": last["rows"],
+                "reference": {"providers_unused": self.unused},
+            }
         )
         return safe
 
@@ -403,7 +408,7 @@ class _Job:
                     f"The quality was not measured, for the source does not run here: {error.what}"
                 )
                 return plan, hashes
-            self.answers = judge.answers
+            self.answers, self.unused = judge.answers, judge.unused
             step = self._step(judge.measure(work / self.dest.name), plan)
             self.path = [{"moved": 0, "forms": {}, **step}]
             if passes(step["figures"], self.thresholds):
