@@ -35,6 +35,9 @@ PRODUCTS = ("MatMul", "Gemm")
 # tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
 # from 256 x 256 on. 512 x 512 leaves room where VNNI is missing.
 DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
+# MatMulInteger adds K products up in INT32. Each is at most 255 (an unsigned value and its zero
+# point, apart) times 127 (a symmetric weight): 66,311 of them are sure to stay below 2^31.
+LONGEST_SUM = (2**31 - 1) // (255 * 127)
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
 # only ranks mixes in reports; what a model really takes is measured on the target.
 COST = {DYNAMIC: 0.3, BLOCKWISE: 0.6, WEIGHT_ONLY: 1.0, ROWS: 1.0, FP32: 1.0}
@@ -231,7 +234,10 @@ class Plan:
         matrix = _is_matrix(node, index, weight)
         pays = any(_pays(node, i, w) for i, w in held)
         wanted = self._recipe.forms.get(shown(node))
-        if wanted == FP32 or (wanted in (DYNAMIC, BLOCKWISE) and matrix):
+        length = _sum_length(node, weight) if matrix else 0
+        if wanted == FP32 or (wanted == BLOCKWISE and matrix):
+            return wanted, "the recipe's forms say so"
+        if wanted == DYNAMIC and 0 < length <= LONGEST_SUM:
             return wanted, "the recipe's forms say so"
         if not pays and any(map(is_worth, weight.stored)):
             return FP32, f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
@@ -256,6 +262,8 @@ class Plan:
             return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
         if self._opset < 11:
             return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
+        if length > LONGEST_SUM:
+            return BLOCKWISE, f"an INT32 sum of {length:,} products may overflow, a block's cannot"
         return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
 
     def _keep_rest(self, model: ModelProto) -> None:
@@ -318,6 +326,11 @@ def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
     """Tell whether a weight is the right operand [K, N] of a multiplication."""
     known = len(weight.dims) == 2 and not isinstance(weight, Derived)
     return node.op_type in PRODUCTS and index == 1 and known
+
+
+def _sum_length(node: NodeProto, matrix: Constant) -> int:
+    """Return how many products a value of MatMul or Gemm adds up: K."""
+    return matrix.shape[1 if attribute(node, "transB", 0) else 0]
 
 
 def _leading(node: NodeProto, index: int, weight: Constant) -> int:
