@@ -54,9 +54,10 @@ options:
     choices: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention, Einsum]
     default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention, Einsum]
   exclude_nodes:
-    description: Names of nodes to keep in FP32. C(*) and C(?) match as in file names. A node
-      without a name goes by that of its first output, here and in O(forms). Names that no node
-      has are a warning.
+    description: Names of nodes to keep in FP32. C(*) matches any text and C(?) any character; all
+      other characters, brackets too, stand for themselves. The exact name of a node means that node
+      alone. A node without a name goes by that of its first output, here and in O(forms). Names
+      that no node has are a warning.
     type: list
     elements: str
     default: []

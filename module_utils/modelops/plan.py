@@ -91,6 +91,7 @@ class Plan:
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
         self._source, self._recipe = source, recipe
+        self._excluded = recipe.excluded(model)
         self._emitter = Emitter(
             self.layout, all_names(model), source, files, scratch,
             per_channel=recipe.granularity == "per_channel", tied=tied,
@@ -224,7 +225,7 @@ class Plan:
             return FP32, f"{op} has no INT8 form"
         if op not in self._recipe.op_types:
             return FP32, f"op_types does not name {op}"
-        if self._recipe.excludes(shown(node)):
+        if shown(node) in self._excluded:
             return FP32, EXCLUDED
         if not weight.is_float:
             kind = TensorProto.DataType.Name(weight.tensor.data_type)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -38,7 +38,7 @@ class Recipe:
         granularity: `per_channel` (a scale for each output channel) or `per_tensor`, of the
             matrices that are multiplied in INT8.
         op_types: the operators to quantize.
-        exclude_nodes: names of nodes to keep in FP32; `*` and `?` match as in file names.
+        exclude_nodes: names of nodes to keep in FP32; see `meant`.
         forms: the form of single nodes by name, instead of the rule's.
 
     Raises:
@@ -59,9 +59,10 @@ class Recipe:
                 remedy=f"Choose among {', '.join(FORMS)}.",
             )
 
-    def excludes(self, name: str) -> bool:
-        """Tell whether a node is to stay in FP32."""
-        return any(fnmatchcase(name, pattern) for pattern in self.exclude_nodes)
+    def excluded(self, model: ModelProto) -> set[str]:
+        """Return the names of the nodes that are to stay in FP32."""
+        names = node_names(model)
+        return set().union(*(meant(pattern, names) for pattern in self.exclude_nodes))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -100,10 +101,26 @@ def shown(node: NodeProto) -> str:
     return node.name or next(iter(node.output), "")
 
 
+def node_names(model: ModelProto) -> set[str]:
+    """Return the names of all nodes, as `shown` gives them."""
+    return {shown(node) for graph in all_graphs(model.graph) for node in graph.node}
+
+
+def meant(pattern: str, names: Collection[str]) -> set[str]:
+    """Return the names that a pattern means: the very one, or else what `*` and `?` match.
+
+    Brackets stand for themselves, since exporters number nodes with them: `/layers[0]/MatMul`.
+    """
+    if pattern in names:
+        return {pattern}
+    plain = pattern.replace("[", "[[]")
+    return {name for name in names if fnmatchcase(name, plain)}
+
+
 def unknown_names(recipe: Recipe, model: ModelProto) -> str:
     """Say which names of a recipe no node has, and which ones there are like them; or nothing."""
-    names = {shown(node) for graph in all_graphs(model.graph) for node in graph.node}
-    patterns = [p for p in recipe.exclude_nodes if not any(fnmatchcase(name, p) for name in names)]
+    names = node_names(model)
+    patterns = [pattern for pattern in recipe.exclude_nodes if not meant(pattern, names)]
     unknown = dict.fromkeys(patterns, "exclude_nodes")
     unknown |= {name: "forms" for name in recipe.forms if name not in names}
     if not unknown:
