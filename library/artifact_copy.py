@@ -53,6 +53,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+reason:
+  description: V(damaged) when a file in O(src) is not what the manifest says.
+  returned: failure, for this cause
+  type: str
 moved:
   description: The names of the files moved.
   returned: success

@@ -141,7 +141,7 @@ class PosixJob:
             task_vars=task_vars,
         )
         self._shell(f"rm -f {shlex.quote(self._results)}")
-        if "Timeout exceeded" in str(result.get("msg")):
+        if "child_pid" in result:  # async_wrapper names the process that it has ended, no other
             result["msg"] = "it took longer than limit_s and was ended. Raise limit_s."
         return {key: value for key, value in result.items() if key not in ASYNC_KEYS}
 

@@ -41,7 +41,9 @@ def main(call):
         reply = answer(call, say)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
-        if isinstance(error, MemoryError) or "DLL load failed" in text:
+        # All that is imported here is Python's own: what is there and does not load is not whole.
+        unloaded = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+        if isinstance(error, MemoryError) or unloaded:
             text = f"{SHORT} ({text})"
         reply = {"failed": True, "msg": text, "exception": traceback.format_exc()}
     say(reply)

@@ -10,6 +10,8 @@ from typing import Any
 from . import boot
 
 TAIL = 2000  # characters
+# Exit codes of a venv's python.exe without the Python that made it (CPython, PC/launcher.c).
+NO_HOME = (103, 106)
 
 
 def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
@@ -31,6 +33,8 @@ def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
 def explain(raw: Mapping[str, Any], python: str) -> str:
     """Say why a call of win_command brought no reply, and what to do."""
     rc, said = raw.get("rc"), re.sub(r"^Failed to run: '.*': ", "", str(raw.get("msg") or ""))
+    # The words are win_command's and Python's own, which are English on every Windows. They choose
+    # nothing but the advice; without them it is the general one.
     refused = "Failed to run" in str(raw.get("msg"))
     tail = (str(raw.get("stderr") or "") or str(raw.get("stdout") or "")).strip()[-TAIL:]
     if rc in (2, 3) and refused:
@@ -43,7 +47,8 @@ def explain(raw: Mapping[str, Any], python: str) -> str:
             f"{python} cannot be started ({said}). See that it is a program for this Windows"
             " (64-bit), and that this user may run it."
         )
-    if re.search("No Python at|failed to locate pyvenv.cfg|did not find executable at", tail):
+    lost = "No Python at|failed to locate pyvenv.cfg|did not find executable at"
+    if rc in NO_HOME or re.search(lost, tail):
         return f"the environment of {python} is broken ({tail}). Make it anew."
     if "MemoryError" in tail or rc in (0xC0000017, 0xC000012D, -1073741801, -1073741523):
         return (

@@ -127,7 +127,7 @@ def check_packages_source(params: Mapping[str, Any]) -> Finding:
          "index", "versions", *index, "onnx"],
         params["call_limit_s"],
     )  # fmt: skip
-    ok = answer.rc == 0 and "onnx (" in answer.text
+    ok = answer.rc == 0  # pip index fails where there is no such package
     errors = [line for line in answer.text.splitlines() if line.startswith("ERROR")]
     return finding(
         "package index",

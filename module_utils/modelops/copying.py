@@ -13,6 +13,9 @@ from .errors import ModelOpsError
 from .files import CHUNK, remove, rename_durable, require_space
 from .manifest import verify
 
+# The reason of a failure: a source is not what its entry says. roles/transfer asks for it.
+DAMAGED = "damaged"
+
 
 def copy_pair(
     source: Path, dest: Path, files: Iterable[Mapping[str, Any]], check_mode: bool
@@ -86,6 +89,7 @@ def _copy(source: Path, dest: Path, sha256: str) -> None:
                 f"SHA-256 {digest.hexdigest()} instead of {sha256}",
                 where=source,
                 remedy="Run the quantize phase again; something changed the pair.",
+                reason=DAMAGED,
             )
         rename_durable(part, dest)
     finally:

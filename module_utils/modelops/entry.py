@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from .errors import ModelOpsError
 
+OUT_OF_MEMORY = "out_of_memory"  # the reason of a failure
+
 Run = Callable[[Mapping[str, Any], bool], dict[str, Any]]
 
 
@@ -61,4 +63,8 @@ def run_guarded(run: Run, params: Mapping[str, Any], check_mode: bool) -> dict[s
             "exception": traceback.format_exc(),
         }
     except MemoryError:
-        return {"failed": True, "msg": "Out of memory. Free memory on this host and run again."}
+        return {
+            "failed": True,
+            "reason": OUT_OF_MEMORY,
+            "msg": "Out of memory. Free memory on this host and run again.",
+        }

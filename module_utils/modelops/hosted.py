@@ -10,6 +10,7 @@ finds it there. A job that finds the very same at work only names that one, in `
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from . import locks, standalone, windows
-from .entry import run_guarded
+from .entry import OUT_OF_MEMORY, run_guarded
 from .files import write_atomic
 
 Json = dict[str, Any]
@@ -36,6 +37,7 @@ LOOK_EVERY_S = 0.1
 OUT_OF_SHELL = " Or let WinRM give a shell more: MaxMemoryPerShellMB in winrm/config/winrs."
 # Windows' limit is 260; names made beside a path are longer than the path.
 LONG = 200
+NATIVE = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
 def serve(call: Mapping[str, Any], base: str, say: Say) -> Json:
@@ -72,7 +74,7 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
                 if name in spec and not params[name]:
                     params[name] = path
             result = run_guarded(module.run, params, call["check"])
-            if given is None and str(result.get("msg")).startswith("Out of memory"):
+            if given is None and result.get("reason") == OUT_OF_MEMORY:
                 result["msg"] += OUT_OF_SHELL
             return result
         except ImportError as error:
@@ -81,7 +83,7 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
                 " pinned in requirements/project.txt, or point ansible_python_interpreter at a"
                 " Python that has it."
             )
-            if "DLL load failed" in str(error):
+            if is_native(error):
                 text = (
                     f"a package of {sys.executable} does not load ({error}). Install Microsoft's"
                     " Visual C++ Redistributable (x64) and the package anew; if memory is short,"
@@ -91,6 +93,19 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             return {"failed": True, "msg": text, "exception": traceback.format_exc()}
+
+
+def is_native(error: BaseException | None) -> bool:
+    """Tell whether an import failed in a package's machine code, or one of the DLLs that it needs.
+
+    Python gives no code of the fault, and Windows says it in its own language. What is left is the
+    file of which the import failed, also where the package raised an error of its own after it.
+    """
+    while error is not None:
+        if isinstance(error, ImportError) and str(error.path).endswith(NATIVE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextlib.contextmanager

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-# What is said, what that means, and the remedy. The first that fits counts.
+# What is said, what that means, and the remedy. The first that fits counts. A connection gives one
+# text and no code, so this is the one place that reads it, and for the advice alone: a text that
+# fits nothing gets the general one. Numbers are those of errno.h and getaddrinfo (Linux, where the
+# controller is) and of WSMan's faults, which hold in every language. The words are those of
+# Python's TLS, requests, pywinrm, pypsrp and OpenSSH, which speak English alone.
 _REASONS = (
     (
         "credentials were rejected|InvalidCredentials",
@@ -45,18 +49,19 @@ _REASONS = (
         "Let ansible_port be the port of its HTTPS listener, 5986.",
     ),
     (
-        "concurrent shells",
+        r"\b2150859174\b|concurrent shells",
         "it lets this user open no more shells",
         "Restart the WinRM service there, or raise MaxShellsPerUser in winrm/config/winrs.",
     ),
     (
-        "Connection refused|HostUnreachable",
+        r"\[Errno 111\]|Connection refused|HostUnreachable",
         "nothing listens at that port",
         "See that the service runs there (on Windows: Get-Service WinRM), and that ansible_port is"
         " its port.",
     ),
     (
-        "Name or service not known|NameResolution|[Ff]ailed to resolve|name resolution",
+        r"\[Errno -[235]\]|Name or service not known"
+        "|NameResolution|[Ff]ailed to resolve|name resolution",
         "its name is not known here",
         "Let ansible_host be a name that this controller can resolve, or an address.",
     ),
@@ -72,13 +77,15 @@ _REASONS = (
         " machine may be answering.",
     ),
     (
-        "[Tt]imed out|[Tt]imeout|No route to host|Network is unreachable|no answer within",
+        r"\[Errno (101|110|113)\]|[Tt]imed out|[Tt]imeout|No route to host|Network is unreachable"
+        "|no answer within",
         "it does not answer",
         "See that it is on, awake and in this network, and that its firewall lets this controller"
         " in.",
     ),
     (
-        "RemoteDisconnected|Connection aborted|[Cc]onnection reset|was not found on the server",
+        r"\b2150858843\b|\[Errno (32|104)\]"
+        "|RemoteDisconnected|Connection aborted|[Cc]onnection reset|was not found on the server",
         "it broke the connection off",
         "It restarts, or its service was stopped. See that it is up, and run again.",
     ),

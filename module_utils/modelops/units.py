@@ -118,9 +118,9 @@ class Systemd:
         """Return the last lines that the unit wrote, of this start where they can be told apart."""
         prefix = "--user-unit" if self._scope else "--unit"
         for chosen in ([f"_SYSTEMD_INVOCATION_ID={invocation}"], [prefix, self.name]):
-            lines = ["--no-pager", "--output", "short", "--lines", str(JOURNAL_LINES)]
+            lines = ["--quiet", "--no-pager", "--output", "short", "--lines", str(JOURNAL_LINES)]
             text = run("journalctl", *lines, *chosen).stdout.strip()
-            if text and "-- No entries --" not in text:
+            if text:
                 return f"Its journal says:\n{text}"
         return "Its journal holds nothing that this user may read."
 

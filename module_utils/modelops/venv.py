@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,10 @@ from .venv_pins import Pin, read_pins, this_environment
 # What a venv brings along itself, and what no pin has to name.
 TOOLS = ("pip", "setuptools", "wheel")
 TAIL = 1500  # characters of pip's output
+# Faults of the system in pip's output: ENOSPC and ERROR_DISK_FULL; EACCES, ERROR_ACCESS_DENIED and
+# ERROR_SHARING_VIOLATION.
+_FULL = re.compile(r"\b(Errno 28|WinError 112)\b")
+_IN_USE = re.compile(r"\b(Errno 13|WinError 5|WinError 32)\b")
 DRIVER_LIMIT_S = 30  # until NVIDIA's driver has said which GPUs there are
 
 Packages = dict[str, tuple[str, bool | None]]
@@ -240,6 +245,10 @@ def _tail(text: str) -> str:
 
 
 def _remedy(text: str) -> str:
+    """Return the advice on what pip said: the one place that reads its words, as pip has no codes.
+
+    They are English everywhere. A fault of the system is told by its number, for its words are not.
+    """
     if "DO NOT MATCH THE HASHES" in text:
         return (
             "A package is not the one that was pinned: somebody changed it, or it arrived damaged."
@@ -250,8 +259,8 @@ def _remedy(text: str) -> str:
             "See that the package index can be reached from this host, or that the wheelhouse holds"
             " every pinned wheel for this Python and this system (make wheelhouse)."
         )
-    if "No space left" in text or "Errno 28" in text:
+    if _FULL.search(text):
         return "Free space on this disk and run again."
-    if "WinError 5" in text or "WinError 32" in text or "Permission denied" in text:
+    if _IN_USE.search(text):
         return "See that no program uses this environment and that this user may write there."
     return "Correct what pip names and run again."

@@ -32,8 +32,9 @@ def test_copies_once(pair):
 def test_a_changed_source_gets_no_name(pair):
     source, dest, files = pair
     (source / "a.onnx.data").write_bytes(b"\1" * files[1]["size"])
-    with pytest.raises(ModelOpsError, match="instead of"):
+    with pytest.raises(ModelOpsError, match="instead of") as raised:
         copying.copy_pair(source, dest, files, check_mode=False)
+    assert raised.value.facts == {"reason": "damaged"}  # roles/transfer pushes once more on it
     assert [p.name for p in dest.iterdir()] == ["a.onnx"]
 
 

@@ -42,6 +42,21 @@ URL = "HTTPSConnectionPool(host='pc', port=5986): Max retries exceeded with url:
         ),
         ("ssh: Could not resolve hostname agi1: Name or service not known", "name is not known"),
         ("something new", "not reached"),
+        (
+            "WSManFaultError: No puede (extended fault data: {'wsmanfault_code': '2150859174'",
+            "no more shells",
+        ),
+        (
+            "Received a WSManFault message. (Code: 2150858843, Reason: No se encontró el shell",
+            "broke the connection",
+        ),
+        (f"ntlm: {URL} NewConnectionError(... [Errno 111] Conexión rehusada'))", "nothing listens"),
+        (f"ntlm: {URL} NewConnectionError(... [Errno 113] No existe ruta'))", "not answer"),
+        (f"ntlm: {URL} (... [Errno -2] Nombre o servicio desconocido'))", "name is not known"),
+        (
+            "('...', ConnectionResetError([Errno 104] Conexión reinicializada",
+            "broke the connection",
+        ),
     ],
 )
 def test_each_cause_is_named_with_a_remedy(said, what):
