@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from .graph import all_graphs, element_count, is_external, subgraphs
+from .graph import element_count, free_names, is_external, subgraphs
+from .learned import Learned
 from .wellformed import ITEM_BYTES
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
@@ -49,6 +50,7 @@ class Constant:
         dims: the shape that the stored values have after any Reshape.
         transposed: whether the node sees them, of two dimensions, transposed.
         cast: the floating-point type that the node sees, where it is not the stored one.
+        kept: whether it stays in FP32, since INT8 would save nothing.
     """
 
     key: str
@@ -56,6 +58,7 @@ class Constant:
     dims: tuple[int, ...]
     transposed: bool = False
     cast: int = 0
+    kept: bool = False
 
     @property
     def kind(self) -> int:
@@ -114,11 +117,17 @@ def attribute(node: NodeProto, name: str, default: object) -> object:
     return default
 
 
-def initializers(graph: GraphProto, scope: str) -> dict[str, Constant]:
+def constant(tensor: TensorProto, scope: str, learned: Learned) -> Constant:
+    """Return a stored tensor of the graph `scope` as a constant."""
+    key = f"{scope}/{tensor.name}"
+    return Constant(key, tensor, tuple(tensor.dims), kept=learned.keeps(key))
+
+
+def initializers(graph: GraphProto, scope: str, learned: Learned) -> dict[str, Constant]:
     """Return a graph's own initializers; one that a graph input can override is no constant."""
     overridable = {value.name for value in graph.input}
     return {
-        tensor.name: Constant(f"{scope}/{tensor.name}", tensor, tuple(tensor.dims))
+        tensor.name: constant(tensor, scope, learned)
         for tensor in graph.initializer
         if tensor.name not in overridable
     }
@@ -126,7 +135,8 @@ def initializers(graph: GraphProto, scope: str) -> dict[str, Constant]:
 
 def is_worth(weight: Constant) -> bool:
     """Tell whether a stored weight is smaller in INT8."""
-    return weight.is_float and len(weight.dims) > 1 and math.prod(weight.dims) >= SMALLEST_ELEMENTS
+    large = len(weight.dims) > 1 and math.prod(weight.dims) >= SMALLEST_ELEMENTS
+    return weight.is_float and large and not weight.kept
 
 
 def rows(weight: Constant) -> int:
@@ -150,7 +160,9 @@ def saves(weight: Constant, values: int) -> bool:
     return values + 4 < values * ITEM_BYTES[weight.tensor.data_type]
 
 
-def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Constant | None:
+def follow(
+    node: NodeProto, constants: Mapping[str, Constant], scope: str, learned: Learned
+) -> Constant | None:
     """Return the constant that a node gives out: it is one, or only shows one differently."""
     if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
         value = _value(node)
@@ -158,7 +170,7 @@ def follow(node: NodeProto, constants: Mapping[str, Constant], scope: str) -> Co
             named = TensorProto()
             named.CopyFrom(value)
             named.name = node.output[0]
-            return Constant(f"{scope}/{node.output[0]}", named, tuple(named.dims))
+            return constant(named, scope, learned)
         return None
     source = constants.get(node.input[0]) if node.input else None
     if source is None or isinstance(source, Derived) or node.domain not in ("", "ai.onnx"):
@@ -271,11 +283,5 @@ def without_dead_constants(
         alive.append(node)
         used.update(node.input)
         for inner in subgraphs(node):
-            used |= _reads(inner)
+            used |= free_names(inner)
     return alive[::-1]
-
-
-def _reads(graph: GraphProto) -> set[str]:
-    """Every name that a graph, or one nested in it, reads or gives out."""
-    names = {value.name for inner in all_graphs(graph) for value in inner.output}
-    return names | {n for inner in all_graphs(graph) for node in inner.node for n in node.input}

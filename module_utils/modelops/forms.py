@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from .chains import Chain, Names
 from .constants import Constant, Derived, attribute, rows, shrinks
+from .learned import Learned
 from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, computed, constant
 from .tensors import Files, Weight
+from .wellformed import ITEM_BYTES
 
 FORMS = ("dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32")
 DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = FORMS
@@ -24,8 +27,6 @@ BLOCK_SIZE = 64
 ACCURACY_LEVEL = 4
 # A scale for each element of the last dimension, within each matrix of a stack of matrices.
 LAST = -1
-# A weight's key and dimensions, and how many leading ones have a scale for each element, or LAST.
-Layer = tuple[str, tuple[int, ...], int]
 
 
 class GraphState:
@@ -48,7 +49,7 @@ class Emitter:
         files: handles to read the weights with.
         scratch: folder for scratch files; None takes the system's.
         per_channel: a scale for each output channel of a dynamic matrix, or one.
-        tied: of `stored_twice` of an earlier pass: the matrices to store as their rows are.
+        learned: by the plans before.
     """
 
     def __init__(
@@ -59,15 +60,18 @@ class Emitter:
         files: Files,
         scratch: Path | None,
         per_channel: bool,
-        tied: Collection[Layer] = (),
+        learned: Learned,
     ) -> None:
         self.tensors: list[TensorProto] = []  # initializers for the outermost graph, in file order
         self._layout, self._names = layout, Names(names)
         self._model, self._files, self._scratch = model, files, scratch
-        self._per_channel, self._tied = per_channel, tied
+        self._per_channel, self._before = per_channel, learned
         self._placed: dict[tuple[Any, ...], str] = {}
         self._contents: dict[str, tuple[Any, ...]] = {}  # of a placed tensor, by name
         self._weights: dict[str, list[QuantizedWeight]] = {}
+        self._owners: dict[str, str] = {}  # the key of the weight that a placed tensor is of
+        self._stored: Counter[str] = Counter()  # bytes in INT8 by the weight's key
+        self._sizes: dict[str, int] = {}  # bytes in the source by the weight's key
 
     def dynamic(self, node: NodeProto, weight: Constant, state: GraphState) -> list[NodeProto]:
         """MatMul or Gemm as quantize_dynamic writes them; onnxruntime fuses these nodes at load.
@@ -190,13 +194,20 @@ class Emitter:
             nodes.append(copy)
         return state.unpacked[("derived", name)]
 
-    @property
-    def stored_twice(self) -> set[Layer]:
-        """Matrices that were laid out before their rows were, with the same scales."""
+    def learned(self, in_fp32: Collection[str]) -> Learned:
+        """Return what is known now: what nodes shared, and of which weights INT8 saves nothing.
+
+        Args:
+            in_fp32: keys of the weights that are still read as they were.
+        """
         stored = {
             key: {k[:-1] for k in self._placed if k[-1] == key} for key in ("matrix", "stack")
         }
-        return stored["matrix"] & stored["stack"] if self._per_channel else set()
+        twice = stored["matrix"] & stored["stack"] if self._per_channel else set()
+        larger = {key for key, size in self._stored.items() if size > self._sizes[key]}
+        return self._before | Learned(
+            frozenset(twice), frozenset(self._stored.keys() & in_fp32), frozenset(larger)
+        )
 
     def name_apart(self, nodes: Iterable[NodeProto]) -> None:
         """Rename nodes of a graph that have another's name: onnxruntime would not load it."""
@@ -252,7 +263,9 @@ class Emitter:
         # Its rows or columns are there, or will be, with the same scales, as those of an embedding.
         leading = 1 if turn else LAST
         layer = weight.key, weight.dims, leading
-        tied = self._per_channel and ((*layer, "stack") in self._placed or layer in self._tied)
+        tied = self._per_channel and (
+            (*layer, "stack") in self._placed or layer in self._before.tied
+        )
         channels = weight.dims[0 if turn else 1]
         axis = (0 if turn else 1) if self._per_channel else None
         dims = (channels,) if self._per_channel else ()
@@ -325,6 +338,8 @@ class Emitter:
         return self._placed[(*key, "value")], self._placed[(*key, "scale")], n, k
 
     def _source(self, weight: Constant, shape: tuple[int, int], start: int = 0) -> Weight:
+        size = math.prod(weight.tensor.dims) * ITEM_BYTES[weight.tensor.data_type]
+        self._sizes[weight.key] = size
         return Weight(weight.tensor, shape, self._model, self._files, start)
 
     def _int8(
@@ -368,6 +383,9 @@ class Emitter:
             content = tuple(self._contents.get(str(part), part) for part in key)
             self.tensors.append(self._layout.add(segment._replace(name=name, content=content)))
             self._placed[key], self._contents[name] = name, content
+            # Scales and zero points are told by the INT8 values that they are of.
+            self._owners[name] = self._owners.get(str(key[1]), str(key[0]))
+            self._stored[self._owners[name]] += segment.length
         return self._placed[key]
 
     def _number(self, value: float) -> str:

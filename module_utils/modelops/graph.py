@@ -132,6 +132,25 @@ def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
             yield from all_graphs(inner)
 
 
+def names_read(graph: GraphProto) -> set[str]:
+    """Return the names that a graph's nodes, outputs and nested graphs read."""
+    names = {value.name for value in graph.output}
+    for node in graph.node:
+        names.update(node.input)
+        for inner in subgraphs(node):
+            names |= free_names(inner)
+    return names
+
+
+def free_names(graph: GraphProto) -> set[str]:
+    """Return the names that a graph reads from outside of it."""
+    own = {value.name for value in graph.input}
+    own.update(tensor.name for tensor in graph.initializer)
+    own.update(sparse.values.name for sparse in graph.sparse_initializer)
+    own.update(name for node in graph.node for name in node.output)
+    return names_read(graph) - own
+
+
 def all_names(model: ModelProto) -> set[str]:
     """Return every name of a value, tensor or node in a model."""
     names: set[str] = set()

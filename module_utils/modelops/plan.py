@@ -22,8 +22,9 @@ from .constants import (
     without_dead_constants,
 )
 from .errors import ModelOpsError
-from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState, Layer
-from .graph import all_graphs, all_names, is_external, locate, subgraphs
+from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
+from .graph import all_graphs, all_names, is_external, locate, names_read, subgraphs
+from .learned import NOTHING, Learned
 from .loops import capture
 from .recipe import BY_ROWS, EXCLUDED, WEIGHTS, Decision, Recipe, shown
 from .stream import Layout, Segment, constant, copied, require_finite
@@ -60,12 +61,13 @@ class Plan:
         probe: make the model that quality.rank runs instead: every quantized node stays in FP32,
             in the outermost graph its INT8 form stands beside it, and the outputs are the sums of
             the squared error and of the squared reference.
-        tied: `stored_twice` of a plan before this one.
+        learned: by the plans before this one, see learned.settled.
 
     Attributes:
         layout: the data file.
         decisions: every node that holds a weight, in graph order.
         probes: with `probe`, each node and the names of its two outputs, empty within subgraphs.
+        learned: what those plans and this one found out; with `probe` nothing new.
         graph_bytes: the graph file, equal for equal input.
 
     Raises:
@@ -81,7 +83,7 @@ class Plan:
         files: Files,
         scratch: Path | None,
         probe: bool = False,
-        tied: Collection[Layer] = (),
+        learned: Learned = NOTHING,
     ) -> None:
         self._opset = _opset(model)
         self._probe = probe
@@ -94,9 +96,12 @@ class Plan:
         self._excluded = recipe.excluded(model)
         self._emitter = Emitter(
             self.layout, all_names(model), source, files, scratch,
-            per_channel=recipe.granularity == "per_channel", tied=tied,
+            per_channel=recipe.granularity == "per_channel", learned=learned,
         )  # fmt: skip
+        self._before = learned
+        self._in_fp32: set[str] = set()  # keys of constants that are read as they were
         self._rewrite(model.graph, {}, "")
+        self.learned = learned if probe else self._emitter.learned(self._in_fp32)
         if not self.decisions:
             self.decisions += _without_weights(model.graph)
         if probe:
@@ -110,11 +115,6 @@ class Plan:
             _require_domain(model, "com.microsoft", 1)
         model.producer_name, model.producer_version = "modelops", ""
         self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
-
-    @property
-    def stored_twice(self) -> set[Layer]:
-        """Matrices that should have been stored as the rows of a later node: plan again."""
-        return self._emitter.stored_twice
 
     @property
     def bytes(self) -> int:
@@ -138,7 +138,7 @@ class Plan:
             for name, constant in outer.items()
             if name not in own and not isinstance(constant, Derived)  # it may read hidden names
         }
-        constants = {**seen, **initializers(graph, scope)}
+        constants = {**seen, **initializers(graph, scope, self._before)}
         state = GraphState(outermost=not scope)
         nodes: list[NodeProto] = []
         givers: dict[int, list[Decision]] = {}  # the nodes that give out constants, by id
@@ -150,7 +150,7 @@ class Plan:
                 nodes.append(copy)
             for branch, inner in enumerate(subgraphs(node)):
                 self._rewrite(inner, constants, f"{scope}/{index}.{branch}")
-            shown = follow(node, constants, scope)
+            shown = follow(node, constants, scope, self._before)
             if shown is not None:
                 constants[node.output[0]] = shown
                 givers[id(node)] = []
@@ -169,6 +169,17 @@ class Plan:
         self._emitter.name_apart(kept)
         del graph.node[:]
         graph.node.extend(kept)
+        self._drop_unread(graph, scope)
+        values = [node.output[0] for node in kept if node.op_type == "Constant"]
+        self._in_fp32.update(constants[name].key for name in values if name in constants)
+
+    def _drop_unread(self, graph: GraphProto, scope: str) -> None:
+        """Drop the initializers that nothing reads any more; a graph input may override others."""
+        read = names_read(graph) | {value.name for value in graph.input}
+        kept = [tensor for tensor in graph.initializer if tensor.name in read]
+        self._in_fp32.update(f"{scope}/{tensor.name}" for tensor in kept)
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
 
     def _rewrite_node(
         self, node: NodeProto, constants: Mapping[str, Constant], state: GraphState
@@ -234,12 +245,16 @@ class Plan:
             return FP32, "its weight is empty"
         matrix = _is_matrix(node, index, weight)
         pays = any(_pays(node, i, w) for i, w in held)
+        if not pays and (needed := _names(weight, self._before.in_fp32)):
+            return FP32, f"{needed} is needed in FP32 too, so INT8 would only be added"
         wanted = self._recipe.forms.get(shown(node))
         length = _sum_length(node, weight) if matrix else 0
         if wanted == FP32 or (wanted == BLOCKWISE and matrix):
             return wanted, "the recipe's forms say so"
         if wanted == DYNAMIC and 0 < length <= LONGEST_SUM:
             return wanted, "the recipe's forms say so"
+        if not pays and (larger := _names(weight, self._before.larger)):
+            return FP32, f"the INT8 copies of {larger} would take more than it does"
         if not pays and any(map(is_worth, weight.stored)):
             return FP32, f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
         if not pays:
@@ -268,12 +283,9 @@ class Plan:
         return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
 
     def _keep_rest(self, model: ModelProto) -> None:
-        """Copy what is still read as it is to the data file, and drop what nothing reads."""
-        graphs = list(all_graphs(model.graph))
-        used = {name for graph in graphs for node in graph.node for name in node.input}
-        used |= {value.name for graph in graphs for value in (*graph.output, *graph.input)}
-        for graph in graphs:
-            kept = [self._keep(tensor) for tensor in graph.initializer if tensor.name in used]
+        """Copy what is still read as it is to the data file."""
+        for graph in all_graphs(model.graph):
+            kept = [self._keep(tensor) for tensor in graph.initializer]
             del graph.initializer[:]
             graph.initializer.extend(kept)
 
@@ -314,6 +326,11 @@ def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tupl
             held.append((index, found))
     # Both operands of a product constant: one is enough to say what it holds.
     return held[:1] if node.op_type in PRODUCTS else held
+
+
+def _names(weight: Constant, keys: Collection[str]) -> str:
+    """Return the names of those stored tensors of a weight whose keys are among these."""
+    return ", ".join(part.tensor.name for part in weight.stored if part.key in keys)
 
 
 def _without_weights(graph: GraphProto) -> list[Decision]:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,10 +30,11 @@ from .files import (
     require_space,
     sha256_file,
 )
-from .forms import FP32, Layer
+from .forms import FP32
 from .gates import json_safe
 from .graph import read_model, unreadable, validate
 from .index_ranges import meaningful
+from .learned import Learned, settled
 from .locks import exclusive
 from .memory import peak_rss_bytes
 from .plan import Plan
@@ -279,13 +280,13 @@ class _Job:
         probe: bool = False,
         layout: Callable[[], Layout] | None = None,
     ) -> Plan:
-        def made(tied: Collection[Layer] = ()) -> Plan:
+        def made(learned: Learned, probe: bool = False) -> Plan:
             where = layout() if layout else Layout(self.data.name)
             model = read_model(self.src)
-            return Plan(model, self.src, where, self.recipe, self.files, scratch, probe, tied)
+            return Plan(model, self.src, where, self.recipe, self.files, scratch, probe, learned)
 
-        plan = made()
-        return made(twice) if (twice := plan.stored_twice) else plan
+        plan = settled(made)
+        return made(plan.learned, probe=True) if probe else plan
 
     def _asked(self) -> dict[str, Any]:
         """Return the recipe for the manifest; forms that a search found are not those given."""

@@ -1,0 +1,55 @@
+"""What a plan tells the next one: what a weight costs is known when all its readers are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+# A weight's key and dimensions, and how many leading ones have a scale for each element, or LAST.
+Layer = tuple[str, tuple[int, ...], int]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What plans of a model found out.
+
+    Attributes:
+        tied: matrices that are also the rows of another node, with the same scales: one copy.
+        in_fp32: keys of weights that stay in FP32 for some reader: INT8 would only be added.
+        larger: keys of weights whose INT8 layouts take more than the weight itself.
+    """
+
+    tied: frozenset[Layer] = frozenset()
+    in_fp32: frozenset[str] = frozenset()
+    larger: frozenset[str] = frozenset()
+
+    def __or__(self, other: Learned) -> Learned:
+        return Learned(
+            self.tied | other.tied, self.in_fp32 | other.in_fp32, self.larger | other.larger
+        )
+
+    def keeps(self, key: str) -> bool:
+        """Tell whether a weight stays in FP32, since INT8 would save nothing."""
+        return key in self.in_fp32 or key in self.larger
+
+
+NOTHING = Learned()
+
+
+class Learning(Protocol):
+    """A plan: it is made with what earlier ones learned."""
+
+    @property
+    def learned(self) -> Learned: ...
+
+
+P = TypeVar("P", bound=Learning)
+
+
+def settled(made: Callable[[Learned], P]) -> P:
+    """Plan until a plan learns nothing new; what is learned only grows, so that this ends."""
+    learned = NOTHING
+    while (plan := made(learned)).learned != learned:
+        learned = plan.learned
+    return plan
