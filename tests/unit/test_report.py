@@ -44,7 +44,10 @@ def test_text_and_markdown_hold_every_cell():
     rows = table({"name": "cosine_min", "op": ">", "threshold": 0.98})
     for written in (report.text(rows), report.markdown(rows)):
         assert all(cell in written for row in (report.HEADER, *rows) for cell in row)
-    assert len({line.index("wanted") for line in report.text(rows).splitlines()[:1]}) == 1
+    lines = report.text(rows).splitlines()
+    at = lines[0].index("wanted")  # where the column begins, in every line
+    assert lines[2][at:].startswith("required > 0.98") and lines[2][at - 2 : at] == "  "
+    assert lines[1][at - 3 : at + 1] == "-  -"
 
 
 def test_a_comparison_that_was_not_made():
