@@ -30,7 +30,7 @@ class Chain:
 
     def __init__(self, base: str, names: Names) -> None:
         self.nodes: list[NodeProto] = []
-        self._base, self._names = base, names
+        self.base, self._names = base, names
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
@@ -38,7 +38,7 @@ class Chain:
 
     def add_many(self, op: str, inputs: Iterable[str], count: int, **attributes: Any) -> list[str]:
         """Append a node with `count` outputs and return their names."""
-        name = self._names.fresh(f"{self._base}_{op}")
+        name = self._names.fresh(f"{self.base}_{op}")
         outputs = [self._names.fresh(f"{name}_output") for _ in range(count)]
         self.nodes.append(helper.make_node(op, list(inputs), outputs, name=name, **attributes))
         return outputs

@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from .chains import Chain, Names
 from .constants import Constant, Derived, attribute, rows, shrinks
-from .learned import Learned
+from .learned import Learned, Made
 from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, computed, constant
 from .tensors import Files, Weight
 from .wellformed import ITEM_BYTES
@@ -36,7 +36,7 @@ class GraphState:
         self.outermost = outermost
         self.quantized: dict[str, list[str]] = {}  # activation: INT8 value, scale, zero point
         self.casts: dict[str, str] = {}  # value: the same in FP32
-        self.unpacked: dict[tuple[str, ...], str] = {}  # weight and layout: its value
+        self.unpacked: dict[Made, str] = {}  # its value
 
 
 class Emitter:
@@ -50,6 +50,10 @@ class Emitter:
         scratch: folder for scratch files; None takes the system's.
         per_channel: a scale for each output channel of a dynamic matrix, or one.
         learned: by the plans before.
+
+    Attributes:
+        tensors: initializers for the outermost graph, in file order.
+        first: nodes for the outermost graph to begin with: what several graphs share.
     """
 
     def __init__(
@@ -62,7 +66,10 @@ class Emitter:
         per_channel: bool,
         learned: Learned,
     ) -> None:
-        self.tensors: list[TensorProto] = []  # initializers for the outermost graph, in file order
+        self.tensors: list[TensorProto] = []
+        self.first: list[NodeProto] = []
+        self._shared: dict[Made, str] = {}
+        self._makers: Counter[Made] = Counter()  # how many graphs make it
         self._layout, self._names = layout, Names(names)
         self._model, self._files, self._scratch = model, files, scratch
         self._per_channel, self._before = per_channel, learned
@@ -165,15 +172,35 @@ class Emitter:
         """A weight that was INT8 on disk, at the place of `name`; adds the nodes that make it."""
         if isinstance(weight, Derived):
             return self._derived(name, weight, state, nodes)
-        key = (weight.key, str(weight.dims), str(weight.transposed), str(weight.kind))
-        if key not in state.unpacked:
-            chain = Chain(weight.tensor.name, self._names)
+        key = ("unpacked", weight.key, *map(str, (weight.dims, weight.transposed, weight.kind)))
+
+        def make(chain: Chain) -> str:
             value = self._unpack(chain, weight, *self._stack(weight, leading))
-            if weight.transposed:
-                value = chain.add("Transpose", value, perm=[1, 0])
-            state.unpacked[key] = value
-            nodes += chain.nodes
-        return state.unpacked[key]
+            return chain.add("Transpose", value, perm=[1, 0]) if weight.transposed else value
+
+        return self._made(key, state, Chain(weight.tensor.name, self._names), nodes, make)
+
+    def _made(
+        self,
+        key: Made,
+        state: GraphState,
+        chain: Chain,
+        nodes: list[NodeProto],
+        make: Callable[[Chain], str],
+    ) -> str:
+        """A value made of constants alone, once a graph, or once for all graphs that read it.
+
+        Args:
+            make: adds the nodes that make it to the chain, and returns its name.
+            nodes: where to add the chain when it is for this graph.
+        """
+        shared = key in self._before.shared
+        values = self._shared if shared else state.unpacked
+        if key not in values:
+            values[key] = make(chain)
+            self._makers[key] += 1
+            (self.first if shared else nodes).extend(chain.nodes)
+        return values[key]
 
     def _derived(
         self, name: str, weight: Derived, state: GraphState, nodes: list[NodeProto]
@@ -206,7 +233,10 @@ class Emitter:
         twice = stored["matrix"] & stored["stack"] if self._per_channel else set()
         larger = {key for key, size in self._stored.items() if size > self._sizes[key]}
         return self._before | Learned(
-            frozenset(twice), frozenset(self._stored.keys() & in_fp32), frozenset(larger)
+            frozenset(twice),
+            frozenset(self._stored.keys() & in_fp32),
+            frozenset(larger),
+            frozenset(key for key, graphs in self._makers.items() if graphs > 1),
         )
 
     def name_apart(self, nodes: Iterable[NodeProto]) -> None:
@@ -288,10 +318,12 @@ class Emitter:
         )
         scale = self._scale(value, dims, _factor(node, "alpha"))
         if tied and turn:  # onnxruntime turns a constant once, at load
-            key = ("turned", value)
-            if key not in state.unpacked:
-                state.unpacked[key] = chain.add("Transpose", value, perm=[1, 0])
-            value = state.unpacked[key]
+            key = ("turned", weight.key, str(weight.dims))
+            own = Chain(chain.base, self._names)
+            int8 = value
+            value = self._made(
+                key, state, own, chain.nodes, lambda c: c.add("Transpose", int8, perm=[1, 0])
+            )
         return value, scale, zero
 
     def _stack(self, weight: Constant, leading: int) -> tuple[str, str]:

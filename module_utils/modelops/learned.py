@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar
 
 # A weight's key and dimensions, and how many leading ones have a scale for each element, or LAST.
 Layer = tuple[str, tuple[int, ...], int]
+# What is made of a weight alone: how, the weight's key, its dimensions and more.
+Made = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,20 @@ class Learned:
         tied: matrices that are also the rows of another node, with the same scales: one copy.
         in_fp32: keys of weights that stay in FP32 for some reader: INT8 would only be added.
         larger: keys of weights whose INT8 layouts take more than the weight itself.
+        shared: what several graphs make of a weight, such as both branches of an If: one is enough.
     """
 
     tied: frozenset[Layer] = frozenset()
     in_fp32: frozenset[str] = frozenset()
     larger: frozenset[str] = frozenset()
+    shared: frozenset[Made] = frozenset()
 
     def __or__(self, other: Learned) -> Learned:
         return Learned(
-            self.tied | other.tied, self.in_fp32 | other.in_fp32, self.larger | other.larger
+            self.tied | other.tied,
+            self.in_fp32 | other.in_fp32,
+            self.larger | other.larger,
+            self.shared | other.shared,
         )
 
     def keeps(self, key: str) -> bool:

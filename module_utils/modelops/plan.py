@@ -101,6 +101,7 @@ class Plan:
         self._before = learned
         self._in_fp32: set[str] = set()  # keys of constants that are read as they were
         self._rewrite(model.graph, {}, "")
+        self._begin_with(model.graph, self._emitter.first)
         self.learned = learned if probe else self._emitter.learned(self._in_fp32)
         if not self.decisions:
             self.decisions += _without_weights(model.graph)
@@ -172,6 +173,13 @@ class Plan:
         self._drop_unread(graph, scope)
         values = [node.output[0] for node in kept if node.op_type == "Constant"]
         self._in_fp32.update(constants[name].key for name in values if name in constants)
+
+    @staticmethod
+    def _begin_with(graph: GraphProto, first: list[NodeProto]) -> None:
+        """Put nodes that read initializers only before those that a graph has."""
+        rest = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*first, *rest])
 
     def _drop_unread(self, graph: GraphProto, scope: str) -> None:
         """Drop the initializers that nothing reads any more; a graph input may override others."""
