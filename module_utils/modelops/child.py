@@ -56,6 +56,8 @@ class Setup:
         session_options: further session options; none gives the default session.
         timeout_s: limit of each single step: start, load, or one run.
         work_dir: for temporary files; None is the system's temp folder.
+        fold: compute at load what is constant. Without it weights that are unpacked are unpacked in
+            each run: load takes less memory and time, a run more. The outputs are the same.
         memory_limit: bytes that the process may take, where a limit can be set (neighbour.scope).
         tell: called with what a model does now, for people.
     """
@@ -69,6 +71,7 @@ class Setup:
     session_options: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 600
     work_dir: Path | None = None
+    fold: bool = True
     memory_limit: int | None = None
     tell: Callable[[str], None] | None = field(default=None, compare=False)
 
@@ -311,6 +314,7 @@ class Model:
                 providers=list(self.setup.providers),
                 threads=self.setup.threads,
                 session_options=dict(self.setup.session_options),
+                fold=self.setup.fold,
                 work=str(self._work),
             )
         except BaseException:

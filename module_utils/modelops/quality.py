@@ -110,10 +110,10 @@ class Judge:
                     answers.add(sample, self._reference[-1])
         self.answers = answers
 
-    def measure(self, candidate: Path) -> list[dict[str, Any]]:
-        """Return a row a sample and output, see outputs.compare."""
+    def measure(self, candidate: Path, fold: bool = True) -> list[dict[str, Any]]:
+        """Return a row a sample and output, see outputs.compare; `fold` as in Setup."""
         rows: list[dict[str, Any]] = []
-        with Model(candidate, self._setup, self._work) as model:
+        with Model(candidate, replace(self._setup, fold=fold), self._work) as model:
             for sample, wanted in enumerate(self._reference):
                 with opened(model.run(sample, share=True)) as found:
                     # Another shape is not like: as of a NonZero that finds more.
@@ -223,10 +223,15 @@ def search(
         return passes(path[-1]["figures"], thresholds)
 
     for form in (BLOCKWISE, WEIGHT_ONLY, FP32):
-        if holds(ranked, form):
-            found = mix(_fewest(ranked, partial(holds, form=form)), form)
-            row = rows[frozenset(found.items())]
-            return found, path if path[-1] is row else [*path, row]
+        # The source keeps its own quality: all in FP32 is measured only when no fewer nodes do.
+        if form != FP32 and not holds(ranked, form):
+            continue
+        found = _fewest(ranked, partial(holds, form=form))
+        if form == FP32 and len(found) == len(ranked) and not holds(ranked, form):
+            break
+        forms = mix(found, form)
+        row = rows[frozenset(forms.items())]
+        return forms, path if path[-1] is row else [*path, row]
     best = path[-1]["figures"] if path else {}
     wanted = ", ".join(f"{name} {value}" for name, value in thresholds.items())
     reached = ", ".join(f"{QUALITY[name][0]} {best.get(QUALITY[name][0])}" for name in thresholds)
@@ -238,24 +243,25 @@ def search(
 
 
 def _fewest(ranked: Sequence[str], holds: Callable[[Sequence[str]], bool]) -> list[str]:
-    """Return few names with which `holds` is true, as it is with all of them.
+    """Return few names with which `holds` is true, as it is with all of them and is not with none.
 
     The last name of the shortest prefix that passes is needed. With it, a shorter prefix of what
     stands before it may do, whose last name is needed too: a node that comes late in the ranking
-    does not bring all before it along.
+    does not bring all before it along. A few names are enough as a rule: short prefixes come first.
     """
     needed: list[str] = []
     rest, left = list(ranked), MOST_ATTEMPTS
+    low, last = 0, len(rest)  # with the first `low` it does not pass, with `last` it does
     while rest:
-        low, last = -1, len(rest)  # with the first `low` it does not pass, with `last` it does
         while last - low > 1:
             if not left:
                 return [*rest[:last], *needed]
             left -= 1
-            middle = (low + last) // 2
+            middle = min((low + last) // 2, max(2 * low + 1, 0))
             low, last = (low, middle) if holds([*rest[:middle], *needed]) else (middle, last)
         if last == 0:
             break
         needed.insert(0, rest[last - 1])
         rest = rest[: last - 1]
+        low, last = -1, len(rest)
     return needed

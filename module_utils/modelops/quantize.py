@@ -30,7 +30,7 @@ from .files import (
     require_space,
     sha256_file,
 )
-from .forms import FP32
+from .forms import FP32, WEIGHT_ONLY
 from .gates import json_safe
 from .graph import read_model, unreadable, validate
 from .index_ranges import meaningful
@@ -447,7 +447,9 @@ class _Job:
             self._tell(f"measuring the similarity with {len(forms)} nodes moved")
             self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
             moved = self._plan(work, layout=attempts.layout)
-            return self._step(judge.measure(attempts.write(moved)), moved)
+            # onnxruntime unpacks such weights at load on one core, and holds both forms of all.
+            fold = WEIGHT_ONLY not in forms.values()
+            return self._step(judge.measure(attempts.write(moved), fold), moved)
 
         forms, path = search(ranked, attempt, self.thresholds, matrices)
         source_bytes = sum(source.stat().st_size for source in self.sources)

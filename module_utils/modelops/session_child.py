@@ -5,7 +5,7 @@ alone: their text is handed to a fresh interpreter (see child.py), which has no 
 a line on standard input, one reply a line on standard output:
 
     {"do": "start"}  -> versions, available providers, rss_before_bytes
-    {"do": "load", path, providers, threads, session_options, work: a folder}
+    {"do": "load", path, providers, threads, session_options, fold, work: a folder}
                      -> load_s, rss_after_load_bytes, inputs, outputs, providers
     {"do": "run", inputs: {seed, ranges, shapes} or {npz}, inspect, share, fresh,
      take: {count, seed} or null}
@@ -132,7 +132,10 @@ class Server:
         options = session_options(onnxruntime, request["threads"], request["session_options"])
         before = time.perf_counter()
         self._session = onnxruntime.InferenceSession(
-            request["path"], sess_options=options, providers=request["providers"]
+            request["path"],
+            sess_options=options,
+            providers=request["providers"],
+            disabled_optimizers=None if request["fold"] else ["ConstantFolding"],
         )
         load_s = time.perf_counter() - before
         loaded = memory()[0]
