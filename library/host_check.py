@@ -59,8 +59,11 @@ options:
     description: Whether a run makes O(folder), so that the one above it must be there.
     type: bool
     default: false
+  apart_from:
+    description: A folder of this host that must be another one than O(folder), by whatever name.
+    type: path
   spared_by:
-    description: The INT8 graph. When it exists, no room for a new pair is asked of the disk.
+    description: The INT8 graph. When it exists, too little room for another pair is no problem.
     type: path
     required: true
   disk_factor:
@@ -143,6 +146,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "session": {"type": "bool", "default": False},
     "folder": {"type": "path", "required": True},
     "folder_later": {"type": "bool", "default": False},
+    "apart_from": {"type": "path"},
     "spared_by": {"type": "path", "required": True},
     "disk_factor": {"type": "float", "default": 0.3},
     "measure_mode": {

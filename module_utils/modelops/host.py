@@ -116,11 +116,26 @@ def check_memory(model: Path, int8: Path, mode: str, samples: int) -> list[Findi
     ]
 
 
-def check_folder(path: Path, free: int, later: bool = False) -> list[Finding]:
+def check_apart(folder: Path, other: Path) -> list[Finding]:
+    """Check that two folders are not one, whatever names and links lead there."""
+    same = os.path.realpath(folder) == os.path.realpath(other)
+    return [
+        finding(
+            "folder of the builder", not same, f"{other}, which is {folder}" if same else other,
+            f"another folder than {folder}",
+            f"Let sarai_builder_dir be a folder of its own on the same disk: in {folder} stand"
+            " the files that the service reads.",
+            name="apart",
+        )
+    ]  # fmt: skip
+
+
+def check_folder(path: Path, free: int, later: bool = False, spared: bool = False) -> list[Finding]:
     """Check that a folder exists, is writable and has `free` bytes left on its disk.
 
     Args:
         later: the run makes the folder: the one above it is looked at while it is missing.
+        spared: a pair is there, and without a change none is written: less room is advice.
     """
     if later and not path.exists():
         path = path.parent
@@ -141,8 +156,9 @@ def check_folder(path: Path, free: int, later: bool = False) -> list[Finding]:
             f"disk of {path}",
             left >= free,
             f"{left:,} bytes free",
-            f">= {free:,} bytes",
+            f">= {free:,} bytes" + (" for another pair" if spared else ""),
             "Free space on this disk.",
+            "advice" if spared else "problem",
         ),
     ]
 
@@ -318,8 +334,10 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     int8 = Path(params["spared_by"])
     if params["measure_mode"] != "none":
         rows += check_memory(model, int8, params["measure_mode"], params["samples"])
-    room = 0 if int8.is_file() else int(fp32 * params["disk_factor"])
-    rows += check_folder(Path(params["folder"]), room, params["folder_later"])
+    folder, room = Path(params["folder"]), int(fp32 * params["disk_factor"])
+    rows += check_folder(folder, room, params["folder_later"], int8.is_file())
+    if params["apart_from"]:
+        rows += check_apart(folder, Path(params["apart_from"]))
     if params["controller_time"]:
         limits = params["clock_skew_s"], params["clock_delay_s"]
         rows.append(check_clock(now, params["controller_time"], *limits))

@@ -21,6 +21,7 @@ PARAMS = {
     "outputs": {},
     "session": False,
     "folder_later": False,
+    "apart_from": None,
     "data_bytes": 0,
     "controller_time": 0,
     "clock_skew_s": 60,
@@ -62,11 +63,24 @@ def test_every_problem_at_once(params, tmp_path, monkeypatch):
     assert all(row["remedy"] and row["value"] and row["threshold"] for row in rows)
 
 
-def test_no_room_on_the_disk_unless_the_pair_is_there(params, tmp_path):
+def test_no_room_on_the_disk_is_advice_where_the_pair_is_there(params, tmp_path):
     params["disk_factor"] = 1e12
-    assert bad(params) == [f"disk of {tmp_path}"]
+    levels = [row["level"] for row in host.check_host(params) if row["check"].startswith("disk")]
+    assert levels == ["problem"]
     params["spared_by"] = params["model"]
-    assert bad(params) == []
+    levels = [row["level"] for row in host.check_host(params) if row["check"].startswith("disk")]
+    assert levels == ["advice"]
+
+
+@pytest.mark.parametrize("name", ["models", "models/", "./models", "x/../models", "link"])
+def test_the_builder_has_a_folder_of_its_own(params, tmp_path, name):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    params |= {"folder": str(folder), "apart_from": f"{tmp_path}/{name}"}
+    assert bad(params) == ["folder of the builder"]
+    assert bad(params | {"apart_from": str(tmp_path / "x")}) == []
 
 
 def test_a_folder_that_the_run_makes(params, tmp_path):
