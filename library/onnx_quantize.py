@@ -67,6 +67,12 @@ options:
       that of the rule, and a warning says why.
     type: dict
     default: {}
+  fold_inputs:
+    description: Make constants of the weights that are graph inputs too, as older exporters wrote
+      them. From IR 4 on a caller may give others, so without it they stay in FP32, which the
+      reasons say. The result no longer takes them as inputs.
+    type: bool
+    default: false
   verify:
     description:
       - Check a new pair with onnx.checker, load it and run it once in a child process, before it
@@ -298,6 +304,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
     "exclude_nodes": {"type": "list", "elements": "str", "default": []},
     "forms": {"type": "dict", "default": {}},
+    "fold_inputs": {"type": "bool", "default": False},
     "verify": {"type": "bool", "default": True},
     "quality": {"type": "dict", "default": {}},
     "quality_required": {"type": "bool", "default": True},
@@ -357,6 +364,7 @@ def run(
                 op_types=tuple(params["op_types"]),
                 exclude_nodes=tuple(params["exclude_nodes"]),
                 forms=params["forms"],
+                fold_inputs=params["fold_inputs"],
             ),
             proof=Proof(
                 verify=params["verify"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from .graph import element_count, free_names, is_external, subgraphs
+from .graph import element_count, is_external, node_reads
 from .learned import Learned
 from .wellformed import ITEM_BYTES
 
@@ -281,7 +281,5 @@ def without_dead_constants(
         if id(node) in givers and not any(name in used for name in node.output):
             continue
         alive.append(node)
-        used.update(node.input)
-        for inner in subgraphs(node):
-            used |= free_names(inner)
+        used |= node_reads(node)
     return alive[::-1]

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from . import skeleton
+from . import order, skeleton
 from .errors import ModelOpsError, raise_all
 from .functions import inlined
 from .wellformed import find_problems, is_text, stored_bytes
@@ -27,6 +27,7 @@ QUANTIZED_OPS = frozenset({
 })  # fmt: skip
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 
+OLDEST_OPSET = 7
 FETCH_AGAIN = "Export or copy the model again, with its data file."
 
 
@@ -49,8 +50,13 @@ def unreadable(path: Path, error: OSError) -> ModelOpsError:
     )
 
 
-def read_model(path: Path) -> ModelProto:
+def read_model(path: Path, fold_inputs: bool = False) -> ModelProto:
     """Read a model's graph; its weights stay on disk, external and inline ones (see skeleton).
+
+    Its nodes are in topological order, if they have one.
+
+    Args:
+        fold_inputs: make constants of the initializers that are graph inputs too.
 
     Raises:
         ModelOpsError: the file is missing, empty, not ONNX, or without a graph.
@@ -76,23 +82,25 @@ def read_model(path: Path) -> ModelProto:
             "a name in the graph is no text (not UTF-8)", where=path, remedy=FETCH_AGAIN
         )
     model = inlined(model, path)
-    if model.ir_version < 4:
+    if model.ir_version < 4 or fold_inputs:
         _free_initializers(model)
     for graph in all_graphs(model.graph):
         _lift_constants(graph)
+        order.sort(graph, [node_reads(node) for node in graph.node])
     return model
 
 
 def _free_initializers(model: ModelProto) -> None:
     """Let no input stand for an initializer, as IR 4 allows: before, each had to have one.
 
-    No caller could give such an input: onnxruntime takes the initializer for a constant.
+    Before IR 4 no caller could give such an input: onnxruntime takes the initializer for a
+    constant.
     """
     names = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in names]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    model.ir_version = 4
+    model.ir_version = max(4, model.ir_version)
 
 
 def _lift_constants(graph: GraphProto) -> None:
@@ -134,12 +142,12 @@ def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 def names_read(graph: GraphProto) -> set[str]:
     """Return the names that a graph's nodes, outputs and nested graphs read."""
-    names = {value.name for value in graph.output}
-    for node in graph.node:
-        names.update(node.input)
-        for inner in subgraphs(node):
-            names |= free_names(inner)
-    return names
+    return {value.name for value in graph.output}.union(*map(node_reads, graph.node))
+
+
+def node_reads(node: NodeProto) -> set[str]:
+    """Return the names that a node reads, within its nested graphs too."""
+    return set(node.input).union(*map(free_names, subgraphs(node)))
 
 
 def free_names(graph: GraphProto) -> set[str]:
@@ -253,6 +261,7 @@ def validate(model: ModelProto, path: Path) -> set[Path]:
     Raises:
         ModelOpsError: every cause found, at once.
     """
+    _require_opset(model, path)
     problems = find_problems(model, path) + _graph_problems(model, path)
     extents: list[tuple[str, Extent]] = []
     broken_files: set[str] = set()
@@ -271,6 +280,23 @@ def validate(model: ModelProto, path: Path) -> set[Path]:
     problems += _overlaps(extents)
     raise_all(problems)
     return {extent.path for _, extent in extents}
+
+
+def _require_opset(model: ModelProto, path: Path) -> None:
+    """Refuse a model of an opset whose operators are others: all else of it would look wrong."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    nodes = (node for graph in all_graphs(model.graph) for node in graph.node)
+    if not versions and all(node.domain not in ("", "ai.onnx") for node in nodes):
+        return
+    version = min(versions, default=0)
+    if version < OLDEST_OPSET:
+        raise ModelOpsError(
+            f"the model's opset is {version}; onnxruntime runs {OLDEST_OPSET} and newer",
+            where=path,
+            remedy='Export the model with a newer opset, or convert it: python -c "import onnx,'
+            " onnx.version_converter as v; onnx.save(v.convert_version(onnx.load('OLD.onnx'), 13),"
+            " 'NEW.onnx')\"",
+        )
 
 
 def _require_plain_file(folder: Path, location: PurePosixPath) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from .constants import (
+    DERIVING,
     Constant,
     Derived,
     attribute,
@@ -21,7 +22,6 @@ from .constants import (
     shrinks,
     without_dead_constants,
 )
-from .errors import ModelOpsError
 from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
 from .graph import all_graphs, all_names, is_external, locate, names_read, subgraphs
 from .learned import NOTHING, Learned
@@ -69,9 +69,6 @@ class Plan:
         probes: with `probe`, each node and the names of its two outputs, empty within subgraphs.
         learned: what those plans and this one found out; with `probe` nothing new.
         graph_bytes: the graph file, equal for equal input.
-
-    Raises:
-        ModelOpsError: the model's opset is too old.
     """
 
     def __init__(
@@ -99,6 +96,9 @@ class Plan:
             per_channel=recipe.granularity == "per_channel", learned=learned,
         )  # fmt: skip
         self._before = learned
+        inputs = {value.name for value in model.graph.input}
+        # Values that are made of weights that a caller may give: the names of these.
+        self._given = {t.name: t.name for t in model.graph.initializer if t.name in inputs}
         self._in_fp32: set[str] = set()  # keys of constants that are read as they were
         self._rewrite(model.graph, {}, "")
         self._begin_with(model.graph, self._emitter.first)
@@ -159,6 +159,9 @@ class Plan:
                 continue
             before = len(self.decisions)
             nodes.extend(self._rewrite_node(node, constants, state))
+            origin = next((self._given[name] for name in node.input if name in self._given), None)
+            if origin and node.op_type in DERIVING:
+                self._given |= dict.fromkeys(node.output, origin)
             found = derived(node, constants)
             constants.update(found)
             if found:
@@ -238,7 +241,7 @@ class Plan:
         """Return the form of a node and the reason: the one place where forms are chosen."""
         op = node.op_type
         if not held:
-            return FP32, "it has no constant weight: its operands are computed or given"
+            return FP32, self._why_no_weight(node)
         index, weight = held[0]
         if op not in WEIGHTS or (node.domain not in ("", "ai.onnx") and op != "Attention"):
             return FP32, f"{op} has no INT8 form"
@@ -289,6 +292,15 @@ class Plan:
         if length > LONGEST_SUM:
             return BLOCKWISE, f"an INT32 sum of {length:,} products may overflow, a block's cannot"
         return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
+
+    def _why_no_weight(self, node: NodeProto) -> str:
+        for index in WEIGHTS[node.op_type]:
+            if index < len(node.input) and (name := self._given.get(node.input[index])):
+                return (
+                    f"its weight {name} is a graph input too, so a caller may give another one:"
+                    " fold_inputs: true makes a constant of it"
+                )
+        return "it has no constant weight: its operands are computed or given"
 
     def _keep_rest(self, model: ModelProto) -> None:
         """Copy what is still read as it is to the data file."""
@@ -389,14 +401,7 @@ def _opset(model: ModelProto) -> int:
     domains = {node.domain for graph in all_graphs(model.graph) for node in graph.node}
     if not domains & {"", "ai.onnx"}:
         _require_domain(model, "", 13)  # the forms' own nodes are of it
-    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if version < 7:
-        raise ModelOpsError(
-            f"the model's opset is {version}; onnxruntime runs 7 and newer",
-            remedy="Export the model with a newer opset, or convert it with"
-            " onnx.version_converter.",
-        )
-    return int(version)
+    return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
 
 
 def _require_domain(model: ModelProto, domain: str, version: int) -> None:

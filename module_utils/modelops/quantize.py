@@ -151,7 +151,7 @@ class _Job:
         self.folder, self.places = dest.parent, places
         self.thresholds = check_quality(proof.quality)
         self.given_forms = dict(recipe.forms)
-        model = read_model(src)
+        model = read_model(src, recipe.fold_inputs)
         data = validate(model, src)
         self.sources = [src, *sorted(data - {src})]
         check_destination(dest, self.data, self.sources)
@@ -282,7 +282,7 @@ class _Job:
     ) -> Plan:
         def made(learned: Learned, probe: bool = False) -> Plan:
             where = layout() if layout else Layout(self.data.name)
-            model = read_model(self.src)
+            model = read_model(self.src, self.recipe.fold_inputs)
             return Plan(model, self.src, where, self.recipe, self.files, scratch, probe, learned)
 
         plan = settled(made)

@@ -40,6 +40,8 @@ class Recipe:
         op_types: the operators to quantize.
         exclude_nodes: names of nodes to keep in FP32; see `meant`.
         forms: the form of single nodes by name, instead of the rule's.
+        fold_inputs: make constants of the weights that are graph inputs too, which a caller could
+            give anew (IR 4 and later).
 
     Raises:
         ModelOpsError: there is no such form.
@@ -50,6 +52,7 @@ class Recipe:
     op_types: tuple[str, ...] = QUANTIZABLE
     exclude_nodes: tuple[str, ...] = ()
     forms: Mapping[str, str] = field(default_factory=dict)
+    fold_inputs: bool = False
 
     def __post_init__(self) -> None:
         wrong = [f"{form!r} of {node!r}" for node, form in self.forms.items() if form not in FORMS]
@@ -71,6 +74,7 @@ class Recipe:
             "op_types": sorted(self.op_types),
             "exclude_nodes": sorted(self.exclude_nodes),
             "forms": dict(self.forms),
+            "fold_inputs": self.fold_inputs,
         }
 
 

@@ -118,8 +118,9 @@ class _Check:
             if not name or name in own or name in outer:
                 continue
             if name in later:
-                text = "which a later node gives: the graph is not sorted topologically"
-                self._add("order", f"{who} reads {name!r}, {text}")
+                # order.sort puts a node behind those that it reads, if that can be.
+                text = "which waits for it in turn: the nodes go in a circle"
+                self._add("circle", f"{who} reads {name!r}, {text}")
             else:
                 self._add("input", f"{who} reads {name!r}, which nothing gives")
         self.tensors_of(node)
