@@ -6,23 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 from bed import Bed
+from config_texts import NESTED
 from modelops.sample import make_sample
 from rootfs import HOME, ROOT
 
 MODEL = "agi_audio_core"
 MODELS = f"{HOME}/models/onnx"
-CONFIG = f"""# The owner's file.
-audio_omni:   # the voice
-  model_path: models/onnx/{MODEL}.onnx   # FP32
-  max_memory_mb: 4400
-wake_word: "sarai"
-"""
+CONFIG = NESTED  # the owner's file
 # Where a run is broken off: its phase, and the task that has just begun.
 PHASES = {
     "transfer": "transfer : Verify its SHA-256 and make it a release",
@@ -33,6 +30,9 @@ PHASES = {
 }
 # How often a run was broken off in which phase; conftest.py prints it.
 INJECTED: Counter[str] = Counter()
+ADOPT = {"transfer_strategy": "adopt"}
+# One host, and the builder's part only as far as the release needs it.
+ONE = ("--limit", "h1,control,localhost", "--tags", "release")
 # Small models are not faster in INT8: the figures are not what is tested here.
 FAST: dict[str, Any] = {
     "sarai_measure_runs": 1,
@@ -43,6 +43,7 @@ FAST: dict[str, Any] = {
     "sarai_service_start_s": 30,
     "quantize_progress_s": 0,
     "sarai_measure_progress_s": 0,
+    "sarai_service_health_expect": {"status": "HEALTHY"},
     "sarai_service_question": {
         "url": "http://127.0.0.1:8080/infer",
         "body": {"seed": 1},
@@ -102,7 +103,7 @@ class Fleet:
 
     def named(self, host: str) -> str:
         """Return `int8` or `fp32`, as the configuration says."""
-        path = yaml.safe_load(self.config(host))["audio_omni"]["model_path"]
+        path = yaml.safe_load(self.config(host))["models"]["audio_omni"]["model_path"]
         return "int8" if "int8" in path else "fp32"
 
     def served(self, host: str) -> str:
@@ -127,3 +128,31 @@ class Fleet:
         ):
             content = (self.builder / name).read_bytes()
             self.bed.put(host, content, f"{MODELS}/.incoming/{name}")
+
+
+def until(condition, limit_s: float, what: str) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.3)
+
+
+def run_until(fleet: Fleet, phase: str, **variables):
+    """Start a release on h1 and return the running playbook when that phase begins."""
+    process = fleet.start("quantize.yml", *ONE, **(ADOPT | variables))
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if f"[{PHASES[phase]}" in line:
+            INJECTED[phase] += 1
+            return process
+    raise AssertionError(f"{phase} never began:\n{''.join(seen)}")
+
+
+def went_back(fleet: Fleet) -> None:
+    """Nobody commits: the target goes back by itself, and says so in its history."""
+    until(lambda: fleet.named("h1") == "fp32", 40, "the timer did not bring FP32 back")
+    until(lambda: fleet.served("h1") == "fp32", 20, "the service was not restarted")
+    assert fleet.config("h1") == CONFIG
+    last = fleet.state("h1")["history"][-1]
+    assert (last["event"], last["by"]) == ("reverted", "the target's timer")

@@ -7,34 +7,12 @@ import time
 
 import pytest
 from bed import HOSTS
-from fleet import CONFIG, INJECTED, MODELS, PHASES, Fleet
+from fleet import ADOPT, CONFIG, MODELS, ONE, PHASES, Fleet, run_until, until, went_back
 from rootfs import HOME, ROOT
 
 INT8 = f"{MODELS}/agi_audio_core_int8.onnx"
-ADOPT = {"transfer_strategy": "adopt"}
-# One host, and the builder's part only as far as the release needs it.
-ONE = ("--limit", "h1,control,localhost", "--tags", "release")
 # A byte more or less is not what these small models' figures show.
 NO_GATES = {"sarai_gate_mse_max": 1000, "sarai_gate_mae_max": 1000, "sarai_gate_cosine_min": -1}
-
-
-def until(condition, limit_s: float, what: str) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.3)
-
-
-def run_until(fleet: Fleet, phase: str, **variables):
-    """Start a release on h1 and return the running playbook when that phase begins."""
-    process = fleet.start("quantize.yml", *ONE, **(ADOPT | variables))
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if f"[{PHASES[phase]}" in line:
-            INJECTED[phase] += 1
-            return process
-    raise AssertionError(f"{phase} never began:\n{''.join(seen)}")
 
 
 def assert_whole(fleet: Fleet, host: str = "h1") -> None:
@@ -48,15 +26,6 @@ def assert_converges(fleet: Fleet) -> None:
     assert done.returncode == 0, done.stdout
     assert (fleet.served("h1"), fleet.named("h1")) == ("int8", "int8")
     assert fleet.state("h1")["confirmed"] and fleet.state("h1")["pending"] is None
-
-
-def went_back(fleet: Fleet) -> None:
-    """Nobody commits: the target goes back by itself, and says so in its history."""
-    until(lambda: fleet.named("h1") == "fp32", 40, "the timer did not bring FP32 back")
-    until(lambda: fleet.served("h1") == "fp32", 20, "the service was not restarted")
-    assert fleet.config("h1") == CONFIG
-    last = fleet.state("h1")["history"][-1]
-    assert (last["event"], last["by"]) == ("reverted", "the target's timer")
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -191,6 +160,18 @@ def test_the_service_answers_something_else(fleet):
     assert done.returncode != 0 and "something else than on FP32" in done.stdout
     assert (fleet.served("h1"), fleet.config("h1")) == ("fp32", CONFIG)
     assert list(fleet.state("h1")["void"]) == [fleet.state("h1")["history"][-1]["release"]]
+
+
+def test_a_service_that_does_not_read_our_key(fleet):
+    """The edit is right and has no effect: the service loads its built-in default, FP32."""
+    fleet.bed.put("h1", "ignore", f"{HOME}/fault")
+    done = fleet.run("quantize.yml", *ONE, **ADOPT)
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "the service does not serve what" in said and "have FP32 mapped" in said, done.stdout
+    assert "h1: reverted to fp32" in said, done.stdout
+    assert (fleet.served("h1"), fleet.config("h1")) == ("fp32", CONFIG)
+    assert fleet.state("h1")["void"] == {}, "it is no fault of the release's"
 
 
 def damage_incoming(fleet: Fleet) -> None:

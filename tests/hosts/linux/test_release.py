@@ -14,7 +14,7 @@ def changed(output: str) -> dict[str, int]:
 def test_out_again_and_back(fleet):
     told = fleet.run("quantize.yml", "--check", "--diff", transfer_strategy="adopt")
     assert told.returncode == 0, told.stdout
-    assert "+  model_path: models/onnx/agi_audio_core_int8.onnx   # FP32" in told.stdout
+    assert '+    model_path: "models/onnx/agi_audio_core_int8.onnx"   # 4.3 GB' in told.stdout
     assert {fleet.served(host) for host in HOSTS} == {"fp32"}
     done = fleet.run("quantize.yml", transfer_strategy="adopt")
     assert done.returncode == 0, done.stdout
