@@ -73,9 +73,9 @@ def _service(found: Mapping[str, Any], manager: str) -> list[Finding]:
     if manager == "command":
         rows.append(
             finding(
-                "the target's own way back", False, "commands have no timer",
-                "systemd or systemd_user", "When the controller is lost in the middle of a run,"
-                " run rollback.yml. After a boot of the host, start the service by hand.",
+                "the target's own way back", False, "a process, which ends with the host",
+                "systemd or systemd_user", "When the host boots in the middle of a run, run"
+                " rollback.yml: it starts the service, too.",
                 level="advice",
             )
         )  # fmt: skip

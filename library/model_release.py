@@ -79,6 +79,13 @@ options:
     description: Seconds until an activation without a commit counts as lost.
     type: int
     default: 1800
+  watch:
+    description:
+      - For V(active), where no timer of systemd can go back - a process on the host that does so
+        after O(confirm_s) and restarts the service. C(name) and C(commands), as M(service_health)
+        takes them. Empty starts none.
+    type: dict
+    default: {}
   by:
     description: Who does it, for the history.
     type: str
@@ -189,7 +196,7 @@ mismatched:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import deadman, lease, moves, release, takeover
+from ansible.module_utils.modelops import deadman, lease, moves, release, takeover, watcher
 from ansible.module_utils.modelops.entry import conclude
 from ansible.module_utils.modelops.store import Store
 
@@ -210,6 +217,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "config": {"type": "dict"},
     "previous": {"type": "dict", "default": {}},
     "confirm_s": {"type": "int", "default": 1800},
+    "watch": {"type": "dict", "default": {}},
     "by": {"type": "str", "default": ""},
     "reason": {"type": "str", "default": ""},
     "void": {"type": "bool", "default": False},
@@ -270,6 +278,8 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
         if not check_mode:
             deadman.write(store.releases / deadman.NAME)
             store.keep_room()
+            if params["watch"]:
+                watcher.start(store, deadman.NAME, params["watch"], params["confirm_s"])
         return release.activate(
             store, wanted, config, previous=params["previous"], confirm_s=params["confirm_s"],
             listed=params["manifest"], unvoid=params["unvoid"], **who,

@@ -1,8 +1,9 @@
-"""The way back that needs no controller: a file on the target that a systemd timer runs.
+"""The way back that needs no controller: a file on the target that a timer or a watcher runs.
 
 Standard library only. `write` puts this package's own sources, as they came to the target, into one
 Python archive. `python3 FILE due ROOT NAME` tells by its exit code whether an activation stands
-that nobody confirmed, `python3 FILE revert ROOT NAME` goes back to what was before it.
+that nobody confirmed, `python3 FILE revert ROOT NAME` goes back to what was before it, and
+`python3 FILE watch ORDER ID` does both in time (see watcher).
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import moves, release
+from . import moves, release, watcher
 from .errors import ModelOpsError
 from .files import write_atomic
 from .store import Store
 
 NAME = "revert.pyz"
 _MAIN = "import sys\nfrom modelops.deadman import main\nsys.exit(main(sys.argv[1:]))\n"
-_USAGE = "usage: revert.pyz due|revert ROOT NAME"
+_USAGE = "usage: revert.pyz due|revert ROOT NAME, or revert.pyz watch ORDER ID"
 _REASON = "no commit came in time: the controller or the link to it was lost"
 
 
@@ -50,19 +51,25 @@ def archive() -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the archive's command line; 0 means due, or reverted."""
-    if len(arguments) != 3 or arguments[0] not in ("due", "revert"):
-        print(_USAGE, file=sys.stderr)
-        return 2
-    store = Store(Path(arguments[1]), arguments[2])
+    """Run the archive's command line; 0 means due, or done."""
     try:
-        if arguments[0] == "due":
-            state = store.load()
-            return 0 if state["pending"] or not state["confirmed"] else 1
-        with moves.alone(store, None):
-            done = release.revert(store, None, by="the target's timer", reason=_REASON, void=False)
+        match [*arguments]:
+            case ["due", root, name]:
+                return 0 if Store(Path(root), name).is_due() else 1
+            case ["revert", root, name]:
+                _revert(Store(Path(root), name))
+            case ["watch", order, number]:
+                watcher.watch(Path(order), number, _revert)
+            case _:
+                print(_USAGE, file=sys.stderr)
+                return 2
     except ModelOpsError as error:
         print(error, file=sys.stderr)
         return 3
-    print("\n".join(done["moved"]) or "there was nothing to go back from")
     return 0
+
+
+def _revert(store: Store) -> None:
+    with moves.alone(store, None):
+        done = release.revert(store, None, by="the target's timer", reason=_REASON, void=False)
+    print("\n".join(done["moved"]) or "there was nothing to go back from")

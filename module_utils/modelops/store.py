@@ -134,6 +134,15 @@ class Store:
             raise self._unusable(f"{', '.join(malformed)} malformed")
         return state
 
+    def is_due(self) -> bool:
+        """Tell whether an activation stands that nobody confirmed.
+
+        Raises:
+            ModelOpsError: as `load`.
+        """
+        state = self.load()
+        return bool(state["pending"]) or not state["confirmed"]
+
     def save(self, state: State) -> None:
         """Write the state, whole or not at all."""
         text = json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False)
