@@ -43,7 +43,11 @@ class Chain:
         self.nodes.append(helper.make_node(op, list(inputs), outputs, name=name, **attributes))
         return outputs
 
-    def ending_in(self, output: str) -> list[NodeProto]:
-        """Let the last node give `output`, and return the nodes."""
-        self.nodes[-1].output[0] = output
+    def ending_in(self, node: NodeProto) -> list[NodeProto]:
+        """Let the last node give what `node` gave and carry what it said of itself; return all."""
+        last = self.nodes[-1]
+        last.output[0] = node.output[0]
+        if node.doc_string:
+            last.doc_string = node.doc_string
+        last.metadata_props.extend(node.metadata_props)
         return self.nodes

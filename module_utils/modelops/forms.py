@@ -144,7 +144,7 @@ class Emitter:
         value, scale = self._stack(weight, 1)
         rows, scales = (chain.add("Gather", part, node.input[1], axis=0) for part in (value, scale))
         self._unpack(chain, weight, rows, scales)
-        return chain.ending_in(node.output[0])
+        return chain.ending_in(node)
 
     def weight_only(
         self, node: NodeProto, weights: Iterable[tuple[int, Constant, int]], state: GraphState
@@ -277,7 +277,7 @@ class Emitter:
             product = chain.add("Add", product, bias)
         if weight.kind != TensorProto.FLOAT:
             chain.add("Cast", product, to=weight.kind)
-        return chain.ending_in(node.output[0])
+        return chain.ending_in(node)
 
     def _unpack(self, chain: Chain, weight: Constant, value: str, scale: str) -> str:
         product = chain.add("Mul", chain.add("Cast", value, to=TensorProto.FLOAT), scale)

@@ -114,7 +114,8 @@ class Plan:
         model.graph.initializer.extend(self._emitter.tensors)
         if any(d.form == BLOCKWISE for d in self.decisions):
             _require_domain(model, "com.microsoft", 1)
-        model.producer_name, model.producer_version = "modelops", ""
+        if not model.producer_name:  # an exporter's name and version stay
+            model.producer_name, model.producer_version = "modelops", ""
         self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
 
     @property
