@@ -5,17 +5,20 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-linux test-windows hosts-up hosts-down lint bench bench-linux bench-windows bench-workflow fuzz clean requirements wheelhouse
+.PHONY: help quantize rollback test test-unit test-playbooks test-linux test-windows hosts-up hosts-down lint bench bench-linux bench-windows bench-workflow fuzz clean requirements role-docs wheelhouse
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
 	@echo "make rollback   bring inventory/local back to FP32"
-	@echo "make test       run the tests"
+	@echo "make test       run test-unit and test-playbooks"
+	@echo "make test-unit  run the tests of the Python code: the loop of a developer"
+	@echo "make test-playbooks run the playbooks on this machine, and judge what they did"
 	@echo "make test-linux run the tests on real systemd hosts of this machine (root, Debian)"
 	@echo "make test-windows run the tests on Windows CPython behind a WinRM double (root, Debian)"
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
 	@echo "make wheelhouse download the builder's packages, for a builder without a package index"
 	@echo "make lint       run the linters"
+	@echo "make role-docs  write the README.md of each role from its argument specs"
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
 	@echo "make bench-linux measure a release on those hosts: transfer, downtime, rollback"
 	@echo "make bench-windows measure the bridge, quantizing and the push on the Windows bed"
@@ -29,8 +32,13 @@ quantize: .venv/project
 rollback: .venv/project
 	$(BIN)/ansible-playbook rollback.yml
 
-test: .venv/dev
-	$(BIN)/pytest
+test: test-unit test-playbooks
+
+test-unit: .venv/dev
+	$(BIN)/pytest --durations=15 tests/unit
+
+test-playbooks: .venv/dev
+	$(BIN)/pytest --durations=15 tests/playbooks
 
 test-linux: .venv/dev
 	@# Alone: it looks for what a bed leaves behind. The others wait more than they work.
@@ -53,6 +61,9 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --offline --strict
+
+role-docs: .venv/dev
+	$(BIN)/python tests/role_docs.py
 
 bench: .venv/dev
 	@status=0; for bench in quantizer forms real_models; do $(BIN)/python tests/bench/$$bench.py || status=1; done; exit $$status
