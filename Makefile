@@ -85,7 +85,7 @@ fuzz: .venv/dev
 PLATFORM ?= win_amd64
 PYTHON_VERSION ?= 3.12
 wheelhouse: .venv/project
-	$(BIN)/python -m modelops.wheelhouse wheelhouse requirements/builder.txt requirements/builder-gpu.txt --platform $(PLATFORM) --python $(PYTHON_VERSION)
+	$(BIN)/python -m modelops.environment.wheelhouse wheelhouse requirements/builder.txt requirements/builder-gpu.txt --platform $(PLATFORM) --python $(PYTHON_VERSION)
 
 clean:
 	rm -rf var reports .venv .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from plugin_utils.bridge import Bridge
 
-from modelops import controller  # isort: skip - the bridge makes it importable
+from modelops.execution import controller  # isort: skip - the bridge makes it importable
 
 
 class ActionModule(Bridge):

@@ -16,10 +16,15 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import config_plan as planning
-from modelops import controller, gates, names, reach, report, units, validation, wheelhouse
-from modelops.errors import ModelOpsError
-from modelops.finding import Finding
+from modelops.base.errors import ModelOpsError
+from modelops.base.finding import Finding
+from modelops.config import plan as planning
+from modelops.environment import wheelhouse
+from modelops.execution import controller
+from modelops.judging import gates, table
+from modelops.pair import names
+from modelops.preflight import unreachable
+from modelops.target import units, validation
 
 Values = Mapping[str, Any]
 
@@ -150,7 +155,7 @@ def release_report(
             comparison = host[fact]
             kept = ("judged", "reference", "candidate", "verdict")
             figures[name] = {k: comparison[k] for k in kept if k in comparison}
-            tables[name] = report.rows(manifest, comparison, promises)
+            tables[name] = table.rows(manifest, comparison, promises)
             if said := [*comparison["notes"], *_served(host)]:
                 notes[name] = " ".join(said)
             if said := _memory_freed(host):
@@ -184,7 +189,7 @@ def _memory_freed(host: Mapping[str, Any]) -> list[str]:
     if not (before and now and was_fp32):
         return []
     return [
-        f"The service itself held {report.size(before)} on FP32 and {report.size(now)} on this"
+        f"The service itself held {table.size(before)} on FP32 and {table.size(now)} on this"
         " release."
     ]
 
@@ -194,7 +199,7 @@ def report_text(found: Mapping[str, Any]) -> str:
     lines = [f"release {found['release']}: {found['verdict']}"]
     lines += [f"{host}: {outcome}" for host, outcome in found["outcomes"].items()]
     for host, rows in found["tables"].items():
-        lines += ["", f"measured on {host}", report.text([tuple(row) for row in rows])]
+        lines += ["", f"measured on {host}", table.text([tuple(row) for row in rows])]
         lines += [found[kind][host] for kind in ("notes", "freed") if host in found[kind]]
     return "\n".join(lines) + "\n"
 
@@ -204,7 +209,7 @@ def report_markdown(found: Mapping[str, Any]) -> str:
     parts = [f"# Release {found['release']}: {found['verdict']}"]
     parts += [f"- {host}: {outcome}" for host, outcome in found["outcomes"].items()]
     for host, rows in found["tables"].items():
-        parts += [f"\n## Measured on {host}\n", report.markdown([tuple(row) for row in rows])]
+        parts += [f"\n## Measured on {host}\n", table.markdown([tuple(row) for row in rows])]
         for kind in ("notes", "freed"):
             parts += ["", found[kind][host]] if host in found[kind] else []
     parts += ["\n## Files\n", "| name | bytes | SHA-256 |", "| --- | --- | --- |"]
@@ -231,12 +236,12 @@ def status_table(hosts: Iterable[Mapping[str, Any]]) -> str:
         if not state["confirmed"]:
             kind += ", not confirmed"
         event = f"{last['event']} {last.get('reason', '')}".strip()[:60]
-        free = report.size(asked["free_bytes"])
+        free = table.size(asked["free_bytes"])
         rows.append((name, state["active"], kind, last["at"], health, free, event))
         notes += [f"{name}: {problem}" for problem in asked["problems"]]
         notes += [f"{name}: {release} is void: {why}" for release, why in state["void"].items()]
     header = ("host", "release", "model", "since", "service", "disk free", "last")
-    return "\n".join([report.text(rows, header), *notes])
+    return "\n".join([table.text(rows, header), *notes])
 
 
 def batches(hosts: list[str], sizes: Any) -> list[list[str]]:
@@ -269,7 +274,7 @@ def unreached(hosts: Iterable[Mapping[str, Any]]) -> str:
         place = str(host.get("ansible_host", host["inventory_hostname"]))
         place += f":{host['ansible_port']}" if "ansible_port" in host else ""
         place += f" as {host['ansible_user']}" if "ansible_user" in host else ""
-        lines.append(reach.explain(said, f"{host['inventory_hostname']} ({place})"))
+        lines.append(unreachable.explain(said, f"{host['inventory_hostname']} ({place})"))
     return "\n".join([*lines, "Nothing was changed there. Run again when that is done."])
 
 

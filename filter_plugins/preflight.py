@@ -10,8 +10,8 @@ from typing import Any
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import report
-from modelops.finding import Finding, finding
+from modelops.base.finding import Finding, finding
+from modelops.judging import table
 
 Host = Mapping[str, Any]
 Rows = Mapping[str, list[Finding]]
@@ -106,7 +106,7 @@ def preflight_table(rows: Rows) -> str:
     parts = []
     for name, found in rows.items():
         cells = [tuple(_short(row[key]) for key in KEYS) for row in found]
-        parts.append(f"{name}\n{report.text(cells, HEADER)}")
+        parts.append(f"{name}\n{table.text(cells, HEADER)}")
     for level, title in (("advice", "Advice"), ("problem", "Problems")):
         if lines := preflight_lines(rows, level):
             parts.append("\n- ".join([title, *lines]))

@@ -72,9 +72,9 @@ copied:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import manifest as manifests
-from ansible.module_utils.modelops.copying import copy_pair, move_files
-from ansible.module_utils.modelops.entry import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.pair import manifest as manifests
+from ansible.module_utils.modelops.pair.copy import copy_pair, move_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -89,11 +89,11 @@ files:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import manifest as manifests
-from ansible.module_utils.modelops import names
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.errors import ModelOpsError
-from ansible.module_utils.modelops.files import remove, write_atomic
+from ansible.module_utils.modelops.base.errors import ModelOpsError
+from ansible.module_utils.modelops.base.files import remove, write_atomic
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.pair import manifest as manifests
+from ansible.module_utils.modelops.pair import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

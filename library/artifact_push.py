@@ -127,8 +127,8 @@ elapsed_s:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import manifest as manifests
-from ansible.module_utils.modelops.entry import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.pair import manifest as manifests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,16 +158,16 @@ REQUIRED_IF = [("state", "started", NEEDED), ("state", "finished", ["job"])]
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Push as the parameters say; the result is the module's."""
     # Imported here, so that a builder without asyncssh answers with what is missing.
-    from ansible.module_utils.modelops.errors import ModelOpsError
-    from ansible.module_utils.modelops.files import remove
-    from ansible.module_utils.modelops.progress import kept
+    from ansible.module_utils.modelops.base.errors import ModelOpsError
+    from ansible.module_utils.modelops.base.files import remove
+    from ansible.module_utils.modelops.base.progress import kept
 
     entries = manifests.files(manifests.check(params["manifest"], where="option manifest"))
     if check_mode:
         names = [entry["name"] for entry in entries]
         return {"changed": True, "sent": names, "public_key": "", "job": {}}
     try:
-        from ansible.module_utils.modelops.pushing import Where, push
+        from ansible.module_utils.modelops.pair.sftp import Where, push
     except ImportError as error:
         raise ModelOpsError(
             f"this Python lacks a package ({error})",

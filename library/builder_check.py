@@ -122,8 +122,8 @@ findings:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.builder_host import check_builder
-from ansible.module_utils.modelops.entry import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.preflight.builder import check_builder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

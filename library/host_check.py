@@ -129,8 +129,8 @@ findings:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.host import check_host
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.preflight.host import check_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -84,9 +84,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import lease
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.store import Store
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.target import run_lock
+from ansible.module_utils.modelops.target.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "default": "agi_audio_core"},
     "state": {"type": "str", "choices": ["present", "held", "absent"], "default": "present"},
     "run": {"type": "dict", "required": True},
-    "ttl_s": {"type": "int", "default": lease.TTL_S},
+    "ttl_s": {"type": "int", "default": run_lock.TTL_S},
     "force": {"type": "bool", "default": False},
     "dead": {"type": "str", "default": ""},
 }
@@ -105,27 +105,27 @@ ARGUMENT_SPEC: dict[str, Any] = {
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Take the lock, hold it or give it back; the result is the module's."""
     folder = Path(params["path"])
-    with lease.one_call(folder) if folder.is_dir() else nullcontext():
-        path, token = lease.place(folder, params["name"]), params["run"]["run"]
+    with run_lock.one_call(folder) if folder.is_dir() else nullcontext():
+        path, token = run_lock.place(folder, params["name"]), params["run"]["run"]
         if params["state"] == "present":
             _take(path, params, check_mode)
             if not check_mode:
                 return {"changed": False, "held": {k: params[k] for k in ("path", "name", "run")}}
         elif params["state"] == "held" and not check_mode:
-            lease.hold(path, token)
+            run_lock.hold(path, token)
         elif not check_mode:
-            lease.give_back(path, token)
+            run_lock.give_back(path, token)
     return {"changed": False}
 
 
 def _take(path: Path, params: Mapping[str, Any], check_mode: bool) -> None:
     how = {key: params[key] for key in ("ttl_s", "force", "dead")}
     try:
-        lease.take(path, params["run"], **how, check_mode=check_mode)
+        run_lock.take(path, params["run"], **how, check_mode=check_mode)
     except OSError as error:
         if error.errno != errno.ENOSPC or not Store(path.parent, params["name"]).give_room():
             raise
-        lease.take(path, params["run"], **how, check_mode=check_mode)
+        run_lock.take(path, params["run"], **how, check_mode=check_mode)
 
 
 def main() -> None:

@@ -196,9 +196,16 @@ mismatched:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import deadman, lease, moves, release, takeover, watcher
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.store import Store
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.target import (
+    change,
+    operations,
+    run_lock,
+    self_revert,
+    takeover,
+    watcher,
+)
+from ansible.module_utils.modelops.target.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -238,19 +245,19 @@ REQUIRED_IF = [
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do the step that the parameters name; the result is the module's."""
     root, state = Path(params["root"]), params["state"]
-    store, lock = Store(root, params["name"]), lease.place(root, params["name"])
+    store, lock = Store(root, params["name"]), run_lock.place(root, params["name"])
     if state == "query":
-        found = release.query(store, params["verify"])
-        return {"changed": False, "lock": lease.told(lease.holder(lock)), **found}
+        found = operations.query(store, params["verify"])
+        return {"changed": False, "lock": run_lock.told(run_lock.holder(lock)), **found}
     if check_mode:
         taken = takeover.take_over(root, store.name, check_mode=True)
         return _with(taken, _change(store, params, check_mode))
-    with moves.alone(store, params["config"]):
-        lease.hold(lock, params["token"])
+    with change.alone(store, params["config"]):
+        run_lock.hold(lock, params["token"])
         taken = takeover.take_over(root, store.name)
         if taken:
             # The timer of the version before may be armed, and runs the archive from there.
-            deadman.write(root / takeover.RELEASES / deadman.NAME)
+            self_revert.write(root / takeover.RELEASES / self_revert.NAME)
         return _with(taken, _change(Store(root, store.name), params, check_mode))
 
 
@@ -264,34 +271,36 @@ def _with(taken: list[str], result: dict[str, Any]) -> dict[str, Any]:
 def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     state, wanted, config = params["state"], params["release"], params["config"]
     if state == "recovered":
-        undone = moves.recover(store, check_mode) or {"changed": False}
+        undone = change.recover(store, check_mode) or {"changed": False}
         return {
             **undone,
-            "lock": lease.told(lease.holder(lease.place(store.root, store.name))),
-            **release.query(store, params["verify"]),
+            "lock": run_lock.told(run_lock.holder(run_lock.place(store.root, store.name))),
+            **operations.query(store, params["verify"]),
         }
     who = {"by": params["by"], "check_mode": check_mode}
     if state == "staged":
         incoming = Path(params["incoming"] or store.incoming / wanted)
-        return release.stage(store, wanted, params["manifest"], incoming, check_mode)
+        return operations.stage(store, wanted, params["manifest"], incoming, check_mode)
     if state == "active":
         if not check_mode:
-            deadman.write(store.releases / deadman.NAME)
+            self_revert.write(store.releases / self_revert.NAME)
             store.keep_room()
             if params["watch"]:
-                watcher.start(store, deadman.NAME, params["watch"], params["confirm_s"])
-        return release.activate(
+                watcher.start(store, self_revert.NAME, params["watch"], params["confirm_s"])
+        return operations.activate(
             store, wanted, config, previous=params["previous"], confirm_s=params["confirm_s"],
             listed=params["manifest"], unvoid=params["unvoid"], **who,
         )  # fmt: skip
     if state == "committed":
-        return release.commit(store, wanted, verdict=params["reason"], **who)
+        return operations.commit(store, wanted, verdict=params["reason"], **who)
     back = {"reason": params["reason"], "void": params["void"], **who}
     if state == "reverted":
-        return release.revert(store, config, **back)
+        return operations.revert(store, config, **back)
     if state == "rolled_back":
-        return release.roll_back(store, params["to"], config, only_from=params["only_from"], **back)
-    return release.prune(store, params["keep"], check_mode)
+        return operations.roll_back(
+            store, params["to"], config, only_from=params["only_from"], **back
+        )
+    return operations.prune(store, params["keep"], check_mode)
 
 
 def main() -> None:

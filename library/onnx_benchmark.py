@@ -172,9 +172,9 @@ cpu:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.child import Setup
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.measure import benchmark
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.measuring.compare import benchmark
+from ansible.module_utils.modelops.measuring.session import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -319,14 +319,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import gates, golden, memory, needs, neighbour
-from ansible.module_utils.modelops.child import Setup
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.errors import ModelOpsError
-from ansible.module_utils.modelops.files import sha256_file
-from ansible.module_utils.modelops.measure import benchmark, compare, cpu, figures, versions
-from ansible.module_utils.modelops.progress import told
-from ansible.module_utils.modelops.similarity import worst
+from ansible.module_utils.modelops.base import memory
+from ansible.module_utils.modelops.base.errors import ModelOpsError
+from ansible.module_utils.modelops.base.files import sha256_file
+from ansible.module_utils.modelops.base.json_values import json_safe
+from ansible.module_utils.modelops.base.progress import told
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.judging import gates
+from ansible.module_utils.modelops.measuring import golden, needs, neighbour
+from ansible.module_utils.modelops.measuring.compare import (
+    benchmark,
+    compare,
+    cpu,
+    figures,
+    versions,
+)
+from ansible.module_utils.modelops.measuring.session import Setup
+from ansible.module_utils.modelops.measuring.similarity import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -466,7 +475,7 @@ def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
     if way.mode == needs.GOLDEN or fp32 is None:
         alone = benchmark(candidate, runs=params["runs"], setup=setup)
         known = {"similarity": worst(rows or []), "similarity_rows": rows, "candidate": alone}
-        return dict(gates.json_safe({**known, "way": facts}))
+        return dict(json_safe({**known, "way": facts}))
     # In turn the outputs that are kept stay in the account of the process that made them.
     kept = fp32.outputs * (params["samples"] if way.mode == needs.IN_TURN else 1)
     comparison = compare(
@@ -485,7 +494,7 @@ def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
             memory_limit=neighbour.limit(fp32.loaded + kept, free, processes),
         ),
     )
-    return dict(gates.json_safe({**comparison, "way": facts}))
+    return dict(json_safe({**comparison, "way": facts}))
 
 
 def _too_noisy(params: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool:

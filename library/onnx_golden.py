@@ -108,12 +108,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import golden, manifest
-from ansible.module_utils.modelops.child import Setup
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.errors import ModelOpsError
-from ansible.module_utils.modelops.index_ranges import meaningful
-from ansible.module_utils.modelops.progress import told
+from ansible.module_utils.modelops.base.errors import ModelOpsError
+from ansible.module_utils.modelops.base.progress import told
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.measuring import golden
+from ansible.module_utils.modelops.measuring.index_ranges import meaningful
+from ansible.module_utils.modelops.measuring.session import Setup
+from ansible.module_utils.modelops.pair import manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -280,12 +280,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.entry import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ansible.module_utils.modelops.progress import Progress
+    from ansible.module_utils.modelops.base.progress import Progress
 
 OPERATORS = [
     "MatMul", "Gemm", "Gather", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention",
@@ -336,13 +336,13 @@ def run(
         progress: what to call instead of keeping `progress_file`.
     """
     # Imported here, so that a host without onnx answers with what is missing.
-    from ansible.module_utils.modelops.errors import ModelOpsError
+    from ansible.module_utils.modelops.base.errors import ModelOpsError
 
     try:
-        from ansible.module_utils.modelops.child import Setup
-        from ansible.module_utils.modelops.progress import kept
-        from ansible.module_utils.modelops.quantize import Proof, quantize
-        from ansible.module_utils.modelops.recipe import Recipe
+        from ansible.module_utils.modelops.base.progress import kept
+        from ansible.module_utils.modelops.measuring.session import Setup
+        from ansible.module_utils.modelops.quantizer.quantize import Proof, quantize
+        from ansible.module_utils.modelops.quantizer.recipe import Recipe
     except ImportError as error:
         raise ModelOpsError(
             f"this Python lacks a package ({error})",

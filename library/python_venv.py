@@ -100,9 +100,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.errors import ModelOpsError
-from ansible.module_utils.modelops.venv import Venv, wants_gpu
+from ansible.module_utils.modelops.base.errors import ModelOpsError
+from ansible.module_utils.modelops.environment.venv import Venv, wants_gpu
+from ansible.module_utils.modelops.execution.module_result import conclude
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -98,9 +98,9 @@ layers:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.errors import ModelOpsError
-from ansible.module_utils.modelops.sample import make_sample
+from ansible.module_utils.modelops.base.errors import ModelOpsError
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.sample.sample import make_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

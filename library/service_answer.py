@@ -97,9 +97,10 @@ problem:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import answers, gates
-from ansible.module_utils.modelops.entry import conclude
-from ansible.module_utils.modelops.errors import ModelOpsError
+from ansible.module_utils.modelops.base.errors import ModelOpsError
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.judging import gates
+from ansible.module_utils.modelops.target import service_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,18 +133,18 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if kept or check_mode:
             return {"changed": not kept, "problem": ""}
         try:
-            values = answers.ask(*asked)
-            record.put(key, {"values": values, "repeats": answers.ask(*asked) == values})
+            values = service_answer.ask(*asked)
+            record.put(key, {"values": values, "repeats": service_answer.ask(*asked) == values})
         except ModelOpsError as error:
             return {"changed": False, "problem": str(error)}
         return {"changed": True, "problem": ""}
     if check_mode:
         return {"changed": False, "compared": False, "problem": "Check mode asks nothing."}
-    values = answers.ask(*asked)
+    values = service_answer.ask(*asked)
     if not kept:
         problem = "what the service answers on FP32 was never recorded"
         return {"changed": False, "compared": False, "problem": problem}
-    cosine = answers.cosine(kept["values"], values)
+    cosine = service_answer.cosine(kept["values"], values)
     if cosine <= params["cosine_min"]:
         raise ModelOpsError(
             f"the service answers something else than on FP32: cosine {cosine:.4f} is not"
@@ -152,7 +153,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             remedy="The model itself was right: look at how the service uses it.",
             cosine=cosine,
         )
-    repeats = bool(kept.get("repeats")) and answers.ask(*asked) == values
+    repeats = bool(kept.get("repeats")) and service_answer.ask(*asked) == values
     same = {"equal": values == kept["values"], "repeats": repeats}
     return {"changed": False, "compared": True, "cosine": cosine, "problem": "", **same}
 

@@ -131,8 +131,8 @@ journal:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops import commands, served, service, units
-from ansible.module_utils.modelops.entry import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.target import commands, served, service, units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

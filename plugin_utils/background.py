@@ -18,7 +18,7 @@ from ansible.utils.display import Display
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops import progress
+from modelops.base import progress
 
 display = Display()
 

@@ -1,7 +1,8 @@
 """What the bridge hands to the Python of a Windows host, before anything of the project is there.
 
 Sent with each call as text. It takes the code over when it comes with the call, and lets
-`modelops.hosted` answer. Any Python from 3.6 on runs it, so that an old one is refused in words.
+`modelops.execution.windows_jobs` answer. Any Python from 3.6 on runs it, so that an old one is
+refused in words.
 """
 
 import base64
@@ -62,9 +63,9 @@ def answer(call, say):
         shutil.rmtree(code, ignore_errors=True)  # what an antivirus left of it
         install(call["package"], call["code"], code)
     sys.path.insert(0, os.path.join(code, "module_utils"))
-    from modelops import hosted
+    from modelops.execution import windows_jobs
 
-    return hosted.serve(call, base, say)
+    return windows_jobs.serve(call, base, say)
 
 
 def unfit():
@@ -85,13 +86,11 @@ def local_folder():
 
 def size(code):
     """Return how many bytes of code lie there."""
-    folders = [os.path.join(code, "library"), os.path.join(code, "module_utils", "modelops")]
     return sum(
-        entry.stat().st_size
-        for folder in folders
-        if os.path.isdir(folder)
-        for entry in os.scandir(folder)
-        if entry.name.endswith(".py")
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(code)
+        for name in names
+        if name.endswith(".py")
     )
 
 

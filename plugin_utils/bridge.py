@@ -27,12 +27,13 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_str
 from ansible.module_utils.errors import UnsupportedError
+from modelops.preflight import unreachable
 
 from . import boot
 from .background import PATIENCE_S, Background, Look, PosixJob, Seen, display
 from .reply import decode, failed
 
-from modelops import reach, standalone  # isort: skip - background makes them importable
+from modelops.execution import without_ansible  # isort: skip - background makes them importable
 
 ROOT = Path(__file__).resolve().parents[1]
 # Runs boot.py, which comes on standard input: a command line has a length and quotes to mind.
@@ -99,7 +100,7 @@ class Bridge(Background):
         try:
             result = self.run_windows(params, task_vars or {})
         except AnsibleConnectionFailure as error:
-            raise AnsibleConnectionFailure(reach.explain(str(error))) from error
+            raise AnsibleConnectionFailure(unreachable.explain(str(error))) from error
         return {**result, "invocation": {"module_args": params}}
 
     def run_posix(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
@@ -427,7 +428,7 @@ def validate(module: str, args: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: they are wrong, in the words of AnsibleModule.
     """
-    source = standalone.load(module)
+    source = without_ansible.load(module)
     spec = {
         name: {**option, "type": path} if option.get("type") == "path" else option
         for name, option in source.ARGUMENT_SPEC.items()
@@ -466,7 +467,9 @@ def packed() -> tuple[dict[str, Any], str]:
     """Return SHA-256 (`code`) and `size` of the project's code, and the code as it travels."""
     content, size = io.BytesIO(), 0
     with zipfile.ZipFile(content, "w") as archive:
-        for file in sorted([*ROOT.glob("library/*.py"), *ROOT.glob("module_utils/modelops/*.py")]):
+        for file in sorted(
+            [*ROOT.glob("library/*.py"), *ROOT.glob("module_utils/modelops/**/*.py")]
+        ):
             # The same bytes give the same archive, whenever and wherever it is made.
             entry = zipfile.ZipInfo(file.relative_to(ROOT).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.create_system = 0

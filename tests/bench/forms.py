@@ -22,11 +22,11 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from modelops.child import Setup  # noqa: E402
-from modelops.forms import BLOCKWISE, DYNAMIC, WEIGHT_ONLY  # noqa: E402
-from modelops.measure import compare, cpu  # noqa: E402
-from modelops.quantize import quantize  # noqa: E402
-from modelops.recipe import Recipe  # noqa: E402
+from modelops.measuring.compare import compare, cpu  # noqa: E402
+from modelops.measuring.session import Setup  # noqa: E402
+from modelops.quantizer.forms import BLOCKWISE, DYNAMIC, WEIGHT_ONLY  # noqa: E402
+from modelops.quantizer.quantize import quantize  # noqa: E402
+from modelops.quantizer.recipe import Recipe  # noqa: E402
 
 SHAPES = [
     (128, 128), (256, 256), (384, 384), (512, 512), (1024, 1024), (2048, 2048),

@@ -26,11 +26,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from modelops.child import Setup  # noqa: E402
-from modelops.measure import compare, cpu  # noqa: E402
-from modelops.quantize import quantize  # noqa: E402
-from modelops.recipe import Recipe  # noqa: E402
-from modelops.sample import make_sample  # noqa: E402
+from modelops.measuring.compare import compare, cpu  # noqa: E402
+from modelops.measuring.session import Setup  # noqa: E402
+from modelops.quantizer.quantize import quantize  # noqa: E402
+from modelops.quantizer.recipe import Recipe  # noqa: E402
+from modelops.sample.sample import make_sample  # noqa: E402
 
 GRANULARITIES = ("per_tensor", "per_channel")
 # What is promised, by size in MB: times faster than stock, how often our memory fits in its, and
@@ -58,14 +58,14 @@ def settle(path):
         return hashlib.file_digest(handle, "sha256").hexdigest()
 """
 OURS = """
-from modelops.quantize import Recipe, quantize
+from modelops.quantizer.quantize import Recipe, quantize
 started = time.monotonic()
 quantize(src, dest, Recipe(granularity=granularity), hash_source=False)
 done(started)
 """
 COMMAND = """
 started = time.monotonic()
-from modelops.cli import main
+from modelops.execution.cli import main
 status = main(["quantize", str(src), str(dest), "--granularity", granularity, "--json"])
 done(started)
 sys.exit(status)

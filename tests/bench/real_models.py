@@ -21,9 +21,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before anything imports onnxruntime
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
-from modelops.measure import Setup, compare, cpu  # noqa: E402
-from modelops.quantize import quantize  # noqa: E402
-from modelops.recipe import Recipe  # noqa: E402
+from modelops.measuring.compare import Setup, compare, cpu  # noqa: E402
+from modelops.quantizer.quantize import quantize  # noqa: E402
+from modelops.quantizer.recipe import Recipe  # noqa: E402
 from real_models import (  # noqa: E402
     DOMINATED,
     LARGEST,

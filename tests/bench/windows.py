@@ -31,8 +31,8 @@ sys.path[:0] = [str(ROOT / part) for part in PARTS]
 
 import plays  # noqa: E402
 from bed import NAMESPACES, NET, Bed, bed  # noqa: E402
-from modelops import manifest  # noqa: E402
-from modelops.sample import make_sample  # noqa: E402
+from modelops.pair import manifest  # noqa: E402
+from modelops.sample.sample import make_sample  # noqa: E402
 from test_transfer import FOLDER, KEYS, USER, make_account  # noqa: E402
 from windows_bed import windows_bed  # noqa: E402
 

@@ -29,8 +29,8 @@ import ansible_runner
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils")]
 
-from modelops.measure import cpu  # noqa: E402
-from modelops.sample import make_sample  # noqa: E402
+from modelops.measuring.compare import cpu  # noqa: E402
+from modelops.sample.sample import make_sample  # noqa: E402
 
 MODEL = "agi_audio_core"
 MODELS: dict[str, dict[str, Any]] = {

@@ -31,13 +31,14 @@ import onnx  # noqa: E402
 from google.protobuf.message import DecodeError, EncodeError  # noqa: E402
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from modelops import forms, skeleton  # noqa: E402
-from modelops.constants import DERIVING  # noqa: E402
-from modelops.errors import ModelOpsError  # noqa: E402
-from modelops.graph import all_graphs  # noqa: E402
-from modelops.memory import peak_rss_bytes  # noqa: E402
-from modelops.quantize import quantize  # noqa: E402
-from modelops.recipe import QUANTIZABLE, Recipe  # noqa: E402
+from modelops.base.errors import ModelOpsError  # noqa: E402
+from modelops.base.memory import peak_rss_bytes  # noqa: E402
+from modelops.model import protobuf  # noqa: E402
+from modelops.model.reader import all_graphs  # noqa: E402
+from modelops.model.weights import DERIVING  # noqa: E402
+from modelops.quantizer import forms  # noqa: E402
+from modelops.quantizer.quantize import quantize  # noqa: E402
+from modelops.quantizer.recipe import QUANTIZABLE, Recipe  # noqa: E402
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 CASE_SECONDS = 10
@@ -412,7 +413,7 @@ def run(arena: Arena, examples: int, number: int | None) -> None:
             graph = flipped(graph, rng)
         if rng.random() < 0.1:
             data = data[: rng.randrange(len(data) or 1)]
-        skeleton.LARGE = rng.choice((16, 1 << 16))
+        protobuf.LARGE = rng.choice((16, 1 << 16))
         names = ("mm", "mm1", "mm2", "head", "constant", "gemm", "behind", "reshaped", "half")
         recipe = Recipe(
             granularity=rng.choice(("per_channel", "per_tensor")),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from modelops import manifest
+from modelops.pair import manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = [{"ansible.builtin.file": {"path": "{{ __transfer_uploaded }}", "state": "directory"}}]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Site
-from modelops import controller, lease
+from modelops.execution import controller
+from modelops.target import run_lock
 
 FP32 = "models/onnx/agi_audio_core.onnx"
 NAME = "agi_audio_core"
@@ -21,8 +22,8 @@ def locks(site: Site) -> list[Path]:
 
 
 def put_lock(site: Site, **fields: object) -> Path:
-    path = lease.place(site.models(), NAME)
-    lease.take(path, {"run": "other", "owner": "eva@elsewhere", "process": "", **fields}, 600)
+    path = run_lock.place(site.models(), NAME)
+    run_lock.take(path, {"run": "other", "owner": "eva@elsewhere", "process": "", **fields}, 600)
     return path
 
 

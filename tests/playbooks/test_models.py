@@ -10,8 +10,8 @@ import onnx
 import pytest
 import yaml
 from conftest import Site
-from modelops import manifest
-from modelops.sample import make_sample
+from modelops.pair import manifest
+from modelops.sample.sample import make_sample
 
 CORE, VOICE = "agi_audio_core", "agi_audio_core_es.v2"
 CONFIG = f"""\

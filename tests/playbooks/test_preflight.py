@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import pytest
 from conftest import Site
-from modelops.sample import make_sample
+from modelops.sample.sample import make_sample
 
 MODEL = "agi_audio_core.onnx"
 NODE = "layer0.up.y/MatMul"  # a MatMul of the look-alike

@@ -13,7 +13,7 @@ from pathlib import Path
 import models
 import pytest
 from conftest import ROOT
-from modelops.sample import make_sample
+from modelops.sample.sample import make_sample
 
 TASK = {
     "onnx_quantize": {"src": "{{ src }}", "dest": "{{ dest }}", "progress_s": 0.05},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, Outcome, Site
-from modelops.sample import make_sample
+from modelops.sample.sample import make_sample
 
 MODEL = "agi_audio_core.onnx"
 CONFIG = (

@@ -17,8 +17,8 @@ import traceback
 from pathlib import Path
 
 from faults import READING, Op, Recorder
-from modelops.quantize import quantize
-from modelops.recipe import Recipe
+from modelops.quantizer.quantize import quantize
+from modelops.quantizer.recipe import Recipe
 
 READ = "reading and planning"
 PLACE = "taking the place"

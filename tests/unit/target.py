@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 
 import yaml
-from modelops import config_values, manifest, release, yaml_edit
-from modelops.store import Store
+from modelops.config import values, yaml_edit
+from modelops.pair import manifest
+from modelops.target import operations
+from modelops.target.store import Store
 
 CONFIG = """\
 # SARAi
@@ -62,7 +64,7 @@ class Target:
     def stage(self, listed: dict, check_mode: bool = False) -> dict:
         release_id = listed["release_id"]
         incoming = self.store.incoming / release_id
-        return release.stage(self.store, release_id, listed, incoming, check_mode)
+        return operations.stage(self.store, release_id, listed, incoming, check_mode)
 
     def plan(self) -> tuple[dict, dict]:
         """What the controller plans: the option config, and the owner's values."""
@@ -71,7 +73,7 @@ class Target:
         named = current["model_path"]["value"]
         owner = current if named != self.int8["model_path"] else self.store.load()["previous"]
         fp32 = {"model_path": f"models/onnx/{self.model}.onnx"}
-        back = config_values.restoring(owner) if owner else fp32
+        back = values.restoring(owner) if owner else fp32
         config = {
             "path": str(self.config),
             "sha256": hashlib.sha256(content).hexdigest(),
@@ -96,18 +98,18 @@ class Target:
     def activate(self, release_id: str, **options) -> dict:
         config, owner = self.plan()
         options = {"previous": owner, "confirm_s": 60, "by": "test"} | options
-        return release.activate(self.store, release_id, config, **options)
+        return operations.activate(self.store, release_id, config, **options)
 
     def commit(self, release_id: str) -> dict:
-        return release.commit(self.store, release_id, "test", "pass", False)
+        return operations.commit(self.store, release_id, "test", "pass", False)
 
     def revert(self, void: bool = False, with_plan: bool = True) -> dict:
         config = self.plan()[0] if with_plan else None
-        return release.revert(self.store, config, by="test", reason="no good", void=void)
+        return operations.revert(self.store, config, by="test", reason="no good", void=void)
 
     def roll_back(self, to: str = "fp32", **options) -> dict:
         options = {"by": "test", "reason": "", "void": False} | options
-        return release.roll_back(self.store, to, self.plan()[0], **options)
+        return operations.roll_back(self.store, to, self.plan()[0], **options)
 
     def release(self, word: str) -> str:
         listed = self.arrive(word)

@@ -10,7 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from modelops import builder_host, entry, hosted, outside, venv
+from modelops.base import programs
+from modelops.environment import venv
+from modelops.execution import module_result, windows_jobs
+from modelops.preflight import builder
 
 from plugin_utils import background, boot, reply
 
@@ -88,10 +91,10 @@ def test_want_of_memory_is_a_reason(monkeypatch):
     def run(params, check_mode):
         raise MemoryError
 
-    assert entry.run_guarded(run, {}, False)["reason"] == entry.OUT_OF_MEMORY
+    assert module_result.run_guarded(run, {}, False)["reason"] == module_result.OUT_OF_MEMORY
     module = SimpleNamespace(ARGUMENT_SPEC={}, run=run)
-    monkeypatch.setattr(hosted.standalone, "load", lambda name: module)
-    monkeypatch.setattr(hosted.windows, "own_children", lambda: None)
+    monkeypatch.setattr(windows_jobs.without_ansible, "load", lambda name: module)
+    monkeypatch.setattr(windows_jobs.windows, "own_children", lambda: None)
     call = {
         "do": "call",
         "module": "m",
@@ -100,13 +103,13 @@ def test_want_of_memory_is_a_reason(monkeypatch):
         "limit_s": 60,
         "limit_is": "x",
     }
-    said = hosted.serve(call, "base", lambda reply: None)["result"]
+    said = windows_jobs.serve(call, "base", lambda reply: None)["result"]
     assert said["failed"] and "MaxMemoryPerShellMB" in said["msg"]
 
 
 def test_machine_code_that_does_not_load_is_told_by_its_file(tmp_path, monkeypatch):
     """The interpreter's own fault: a file of that name is there and is no machine code."""
-    (tmp_path / f"broken_package{hosted.NATIVE[0]}").write_bytes(b"no machine code")
+    (tmp_path / f"broken_package{windows_jobs.NATIVE[0]}").write_bytes(b"no machine code")
     (tmp_path / "wraps.py").write_text(
         "try:\n    import broken_package\nexcept ImportError as error:\n"
         "    raise ImportError('No se puede cargar') from error\n"
@@ -115,7 +118,7 @@ def test_machine_code_that_does_not_load_is_told_by_its_file(tmp_path, monkeypat
     for name, native in (("broken_package", True), ("wraps", True), ("no_such_package", False)):
         with pytest.raises(ImportError) as raised:
             importlib.import_module(name)
-        assert hosted.is_native(raised.value) is native, name
+        assert windows_jobs.is_native(raised.value) is native, name
 
 
 @pytest.mark.parametrize(
@@ -164,10 +167,10 @@ def test_pip_meets_a_fault_of_the_system(said, advice):
 
 @pytest.mark.parametrize(("rc", "level"), [(0, "ok"), (1, "problem")])
 def test_the_package_index_is_judged_by_the_exit_code(rc, level, monkeypatch):
-    monkeypatch.setattr(builder_host, "ask", lambda *given, **more: outside.Answer(rc, "¿onnx?"))
+    monkeypatch.setattr(builder, "ask", lambda *given, **more: programs.Answer(rc, "¿onnx?"))
     params = {"packages": "lacking", "wheelhouse": "", "index_url": "", "connect_limit_s": 1,
               "call_limit_s": 1}  # fmt: skip
-    assert builder_host.check_packages_source(params)["level"] == level
+    assert builder.check_packages_source(params)["level"] == level
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from modelops import standalone
+from modelops.execution import without_ansible
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def test_argument_specs_are_the_defaults(role):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_documentation_is_the_argument_spec(module):
-    found = standalone.load(module)
+    found = without_ansible.load(module)
     documented = yaml.safe_load(found.DOCUMENTATION)["options"]
     spec = found.ARGUMENT_SPEC
     assert set(documented) == set(spec)

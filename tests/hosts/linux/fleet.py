@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from bed import Bed
 from config_texts import NESTED
-from modelops.sample import make_sample
+from modelops.sample.sample import make_sample
 from rootfs import HOME, ROOT
 
 MODEL = "agi_audio_core"

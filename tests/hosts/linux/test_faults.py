@@ -97,7 +97,7 @@ def test_without_the_timer_nobody_goes_back(fleet, weakened):
 
 def test_without_the_hash_check_damage_goes_into_service(fleet, weakened):
     step = 'row["ok"] = row["sha256"] == entry["sha256"]'
-    weakened("module_utils/modelops/manifest.py", step, 'row["ok"] = True')
+    weakened("module_utils/modelops/pair/manifest.py", step, 'row["ok"] = True')
     damage_incoming(fleet)
     done = fleet.run("quantize.yml", *ONE, **ADOPT, **NO_GATES)
     assert done.returncode == 0 and fleet.served("h1") == "int8"
@@ -107,7 +107,9 @@ def test_without_the_health_check_a_service_that_dies_stays(fleet, weakened):
     step = "hold_s, limit_s)\n        if question"
     found = '{"unit": manager.look()._asdict(), "healthy": True}'
     call = f"found = wait_healthy(partial(see, manager, url, expect), manager, {step}"
-    weakened("module_utils/modelops/service.py", call, f"found = {found}\n        if question")
+    weakened(
+        "module_utils/modelops/target/service.py", call, f"found = {found}\n        if question"
+    )
     fleet.bed.put("h1", "refuse-int8", f"{HOME}/fault")
     done = fleet.run("quantize.yml", *ONE, **ADOPT, sarai_service_question={})
     assert done.returncode == 0 and fleet.served("h1") == "down"

@@ -22,8 +22,8 @@ SIZE = 24 << 20
 PUSH = """
 import json, sys
 from pathlib import Path
-from modelops.errors import ModelOpsError
-from modelops.pushing import Where, push
+from modelops.base.errors import ModelOpsError
+from modelops.pair.sftp import Where, push
 given = json.loads(sys.argv[1])
 try:
     print(json.dumps(push(Path(given["source"]), given["files"], Where(**given["where"]),

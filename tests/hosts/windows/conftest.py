@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import models
 import pytest
-from modelops.sample import make_sample
+from modelops.sample.sample import make_sample
 from plays import PLACE, program, run
 from windows_bed import WindowsBed, unavailable, windows_bed
 

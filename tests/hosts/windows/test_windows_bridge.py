@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import models
 import pytest
-from modelops import standalone
-from modelops.sample import make_sample
+from modelops.execution import without_ansible
+from modelops.sample.sample import make_sample
 from plays import names, program, quantize, run, start
 
 HOLD = "import sys,time; f=open(sys.argv[1],'rb'); print('open',flush=True); time.sleep({})"
@@ -45,7 +45,7 @@ def test_the_pair_has_the_very_bytes_of_linux(windows, work, granularity, thread
         tasks.append({"onnx_quantize": task})
     outcome = run(windows, *tasks)
     assert outcome.rc == 0, outcome.output
-    module = standalone.load("onnx_quantize")
+    module = without_ansible.load("onnx_quantize")
     for name in ("m", "s"):
         for suffix in (".onnx", ".onnx.data"):
             shutil.copyfile(work.folder / f"{name}{suffix}", work.local / f"{name}{suffix}")

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import models
 import pytest
-from modelops.sample import make_sample
+from modelops.sample.sample import make_sample
 from plays import ENVIRONMENT, ROOT, Link, names, run, start
 
 FOLDER = r"C:\work\faults"

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from modelops.sample import make_sample
+from modelops.sample.sample import make_sample
 from plays import Link, names, program, quantize, run, start
 
 # A job that lasts long enough to do something to it.

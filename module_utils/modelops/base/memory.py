@@ -1,0 +1,118 @@
+"""The memory of this process, and what is free.
+
+Runs in a measured child process too (measuring.session): it imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the largest resident set of this process so far, in bytes; None where unknown.
+
+    On Linux this is VmHWM of /proc/self/status and not ru_maxrss, because a child inherits the
+    latter from its parent.
+    """
+    if sys.platform == "win32":
+        return resident()[1]
+    if sys.platform != "linux":
+        return None
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def available_bytes() -> int | None:
+    """Return the bytes that this process may take now without swapping; None where unknown.
+
+    On Linux MemAvailable, or what is left of the limit of a cgroup that this process is in.
+    """
+    if sys.platform != "linux":
+        known = memory_status()
+        return known[0] if known else None
+    fields = dict(
+        line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line
+    )
+    if "MemAvailable" not in fields:
+        return None
+    return min([int(fields["MemAvailable"].split()[0]) * 1024, *_left_in_cgroups()])
+
+
+def _left_in_cgroups(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Return what is left of each limit above this process (cgroup v2); cache can be dropped."""
+    left: list[int] = []
+    with contextlib.suppress(OSError):
+        own = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
+        group = root / own.lstrip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(root):
+                break
+            with contextlib.suppress(OSError, ValueError):
+                most = int((folder / "memory.max").read_text())
+                now = int((folder / "memory.current").read_text())
+                stat = dict(li.split() for li in (folder / "memory.stat").read_text().splitlines())
+                left.append(max(0, most - now + int(stat.get("inactive_file", 0))))
+    return left
+
+
+def resident() -> tuple[int, int]:
+    """Return this process's resident memory in bytes: now, and the highest so far.
+
+    On Linux VmRSS and VmHWM of /proc/self/status. `ru_maxrss` would be wrong: a child inherits
+    the figure of the process that started it. On Windows the working set.
+    """
+    if sys.platform == "win32":
+        return _windows_resident()
+    lines = Path("/proc/self/status").read_text(errors="replace").splitlines()
+    fields = dict(line.split(":", 1) for line in lines if line.startswith("Vm"))
+    now, peak = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return now, peak
+
+
+def _windows_resident() -> tuple[int, int]:
+    if sys.platform != "win32":  # written so for mypy
+        raise OSError("this is not Windows")
+    import ctypes
+    from ctypes import wintypes
+
+    sizes = "peak now peak_paged paged peak_nonpaged nonpaged pagefile peak_pagefile"
+
+    class Counters(ctypes.Structure):  # PROCESS_MEMORY_COUNTERS of psapi.h
+        _fields_ = [(name, wintypes.DWORD) for name in ("size", "page_faults")]
+        _fields_ += [(name, ctypes.c_size_t) for name in sizes.split()]
+
+    counters = Counters()
+    counters.size = ctypes.sizeof(counters)
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    get = kernel.K32GetProcessMemoryInfo
+    get.argtypes = [wintypes.HANDLE, ctypes.POINTER(Counters), wintypes.DWORD]
+    if not get(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size):
+        raise ctypes.WinError(ctypes.get_last_error())
+    return int(counters.now), int(counters.peak)
+
+
+def memory_status() -> tuple[int, int] | None:
+    """Return the bytes of memory that are available, and those that are installed."""
+    if sys.platform != "win32":
+        return None
+    import ctypes
+    from ctypes import wintypes
+
+    class Status(ctypes.Structure):  # MEMORYSTATUSEX
+        _fields_ = [("length", wintypes.DWORD), ("load", wintypes.DWORD)]
+        _fields_ += [
+            (name, ctypes.c_uint64)
+            for name in ("total", "available", "page", "page_left", "virtual", "left", "extended")
+        ]
+
+    status = Status()
+    status.length = ctypes.sizeof(status)
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return int(status.available), int(status.total)

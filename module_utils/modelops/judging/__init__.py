@@ -1,0 +1,5 @@
+"""Whether what was measured is good enough, and how that is told.
+
+Gives gates with their operators, and the report's table. Pure: it reads no file and runs nothing.
+Imports base.
+"""

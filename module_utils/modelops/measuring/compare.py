@@ -1,0 +1,324 @@
+"""Measures ONNX models, each in a fresh child process of its own.
+
+A child is a new interpreter that runs session_program.py, so its memory figures are the model's and
+not this process's, and its death (out of memory, a crash in a kernel) is an error and not ours.
+
+Times are wall-clock seconds, sizes are bytes. Percentiles are linearly interpolated between the
+closest ranks (Hyndman and Fan's type 7, numpy's default); of few runs, P95 and P99 say little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import ModelOpsError
+from .index_ranges import meaningful
+from .outputs import Output, open_in, opened
+from .outputs import compare as outputs_alike
+from .session import Child, Model, Setup
+from .similarity import worst
+
+__all__ = ["Setup", "benchmark", "compare", "cpu", "figures", "versions"]
+
+CONFIDENCE = 0.95
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the percentile (`share` of 1) of values by linear interpolation (type 7).
+
+    With n sorted values x[0..n-1] and h = (n - 1) * share: x[floor(h)] plus the fraction of h times
+    the step to the next value.
+    """
+    ordered = sorted(values)
+    position = (len(ordered) - 1) * share
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return an interval that holds the median with 95 % confidence.
+
+    The sign test's interval between order statistics, which assumes nothing of the noise: the
+    k-th smallest to the k-th largest value, k the largest with 2 P(Binomial(n, 1/2) < k) <= 5 %.
+    Of two to five values it is the smallest to the largest, which hold it with 50 to 94 %. One
+    value tells nothing of the noise: zero to infinity (values are ratios of times).
+    """
+    if len(values) < 2:
+        return 0.0, math.inf
+    ordered = sorted(values)
+    n, k, tail = len(ordered), 0, 0.0
+    while 2 * (tail + math.comb(n, k) / 2**n) <= 1 - CONFIDENCE:
+        tail += math.comb(n, k) / 2**n
+        k += 1
+    k = max(1, k)
+    return ordered[k - 1], ordered[n - k]
+
+
+def cpu() -> dict[str, Any]:
+    """Return the processor's `model` and how many `cores` this process may use."""
+    model = platform.processor()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
+        names = (line.partition(":")[2].strip() for line in info if line.startswith("model name"))
+        model = next(names, model)
+    if sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return {"model": model or platform.machine(), "cores": cores}
+
+
+def versions(setup: Setup) -> dict[str, str]:
+    """Return the versions of onnxruntime and numpy that a child would use.
+
+    Raises:
+        ModelOpsError: they cannot be imported.
+    """
+    with setup.work_folder() as work, Child("onnxruntime", work, setup.timeout_s) as child:
+        return dict(child.ask("start")["versions"])
+
+
+def benchmark(
+    path: Path, runs: int = 5, warmup: int = 1, setup: Setup | None = None
+) -> dict[str, Any]:
+    """Measure one model in a fresh process, always on the same inputs.
+
+    Args:
+        runs: timed runs, 1 or more.
+        warmup: runs before that do not count, 0 or more.
+
+    Returns:
+        `load_s`; `first_s`, of the very first run; `p50_s`, `p95_s`, `p99_s` and the `samples` of
+        the timed runs; `peak_rss_bytes` of the whole process, and `rss_model_bytes`, what it grew
+        by since onnxruntime was imported (weights, inputs, outputs, scratch); `output_bytes`;
+        `rss_without_output_bytes`, the peak less those, as the real model's are 2 GB; the
+        `providers` that the session really uses and the `providers_unused` of those asked for;
+        `finite` (all outputs); `repeatable` (the first and the last run gave the same bytes);
+        `versions` {onnxruntime, numpy}; `cpu` {model, cores}.
+
+    Raises:
+        ModelOpsError: the model cannot be loaded or run, or a limit was passed.
+    """
+    _require_count("runs", runs, 1)
+    _require_count("warmup", warmup, 0)
+    setup = meaningful(setup or Setup(), path)
+    with setup.work_folder() as work, Model(path, setup, work) as model:
+        total = warmup + runs
+        for number in range(total):
+            model.run(timed=number >= warmup, inspect=number in (0, total - 1))
+        if total == 1:
+            model.run(inspect=True)
+        return _figures(model)
+
+
+def compare(
+    reference: Path,
+    candidate: Path,
+    samples: int = 2,
+    runs: int = 5,
+    setup: Setup | None = None,
+    interleave: bool = True,
+    more_rounds: int = 0,
+    settled: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    rows: list[dict[str, Any]] | None = None,
+    reference_setup: Setup | None = None,
+) -> dict[str, Any]:
+    """Measure two models against each other.
+
+    Outputs are compared on the inputs of `samples` seeds; then come timed runs in the order
+    A B, B A, A B, ... so that noise hits both alike. While `settled` says no, as many pairs
+    as there are already are added, at most `more_rounds` times.
+
+    Args:
+        samples: with `setup.inputs` there is one sample, whatever this says.
+        runs: pairs of timed runs of the first round.
+        interleave: both models are in memory at once; else one after the other.
+        settled: is given the comparison as it is so far.
+        rows: the similarity, where it is known already (golden.compare): then only times and
+            memory are measured.
+        reference_setup: of the reference, where it is measured in another way than the candidate.
+
+    Returns:
+        `similarity` (see similarity.worst), `similarity_rows` (one an output and sample),
+        `reference` and `candidate` (see `benchmark`), `speedup` {value, low, high}: the
+        reference's P50 by the candidate's, between the ends of the 95 % interval of the median of
+        the pairs' ratios; `rss_ratio` and `load_ratio`: the candidate's by the reference's.
+
+    Raises:
+        ModelOpsError: as `benchmark`, or the models' inputs or outputs differ.
+    """
+    _require_count("samples", samples, 1)
+    _require_count("runs", runs, 1)
+    setup = meaningful(setup or Setup(), reference)
+    if reference_setup:
+        reference_setup = replace(reference_setup, ranges=setup.ranges)
+    if rows is not None:
+        samples = 0
+    elif setup.inputs:
+        samples = 1
+    with setup.work_folder() as work, contextlib.ExitStack() as loaded:
+        models = Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
+        pair = _Pair(*models, loaded, rows)
+        if interleave:
+            loaded.enter_context(pair.reference)
+            loaded.enter_context(pair.candidate)
+            pair.first_round_interleaved(samples, runs)
+        else:
+            pair.first_round_in_turn(samples, runs)
+        result = pair.result()
+        for _ in range(more_rounds):
+            if settled(result):
+                break
+            more = len(pair.reference.seconds)
+            if interleave:
+                pair.time_interleaved(more)
+            else:
+                pair.time_in_turn(more)
+            result = pair.result()
+        return result
+
+
+def figures(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what gates can judge in a comparison.
+
+    Those are the figures of `similarity`, `speedup`, `rss_ratio`, `load_ratio`, and each number or
+    truth value of a benchmark as `reference_NAME` and `candidate_NAME`.
+    """
+    flat = dict(comparison["similarity"])
+    ratios = ("speedup", "rss_ratio", "load_ratio")
+    flat |= {name: comparison[name] for name in ratios if name in comparison}
+    for side in ("reference", "candidate"):
+        measured = comparison.get(side, {})
+        numbers = {k: v for k, v in measured.items() if isinstance(v, int | float)}
+        flat |= {f"{side}_{name}": value for name, value in numbers.items()}
+    return flat
+
+
+class _Pair:
+    """Two models that are compared, and the rows of their similarity."""
+
+    def __init__(
+        self,
+        reference: Model,
+        candidate: Model,
+        stack: contextlib.ExitStack,
+        rows: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.reference, self.candidate = reference, candidate
+        self._stack = stack
+        self._rows = [] if rows is None else rows
+
+    def first_round_interleaved(self, samples: int, runs: int) -> None:
+        self._require_alike()
+        for sample in range(samples):
+            with opened(self.reference.run(sample, inspect=True, share=True)) as outputs:
+                self._run_candidate(sample, outputs)
+        if not samples:
+            self.reference.run(inspect=True)
+            self.candidate.run(inspect=True)
+        self.time_interleaved(runs)
+
+    def time_interleaved(self, runs: int) -> None:
+        for number in range(runs):
+            both = (self.reference, self.candidate)
+            for model in both if number % 2 == 0 else reversed(both):
+                model.run(timed=True, inspect=number == runs - 1)
+
+    def first_round_in_turn(self, samples: int, runs: int) -> None:
+        """Never have both models in memory; the reference's outputs stay there meanwhile."""
+        kept = []
+        with self.reference:
+            self.reference.run(inspect=True)
+            _time(self.reference, runs)
+            for sample in range(samples):  # the last runs: each leaves its outputs as they are
+                reply = self.reference.run(sample, inspect=True, share=True, fresh=sample > 0)
+                kept.append(open_in(self._stack, reply))
+        with self.candidate:
+            self._require_alike()
+            for sample, outputs in enumerate(kept):
+                self._run_candidate(sample, outputs)
+            if not samples:
+                self.candidate.run(inspect=True)
+            _time(self.candidate, runs)
+
+    def time_in_turn(self, runs: int) -> None:
+        for model in (self.reference, self.candidate):
+            with model:
+                model.run()
+                _time(model, runs)
+
+    def result(self) -> dict[str, Any]:
+        reference, candidate = _figures(self.reference), _figures(self.candidate)
+        pairs = zip(self.reference.seconds, self.candidate.seconds, strict=True)
+        value = reference["p50_s"] / candidate["p50_s"]
+        low, high = median_interval([r / c for r, c in pairs])
+        return {
+            "similarity": worst(self._rows),
+            "similarity_rows": self._rows,
+            "reference": reference,
+            "candidate": candidate,
+            "speedup": {"value": value, "low": min(low, value), "high": max(high, value)},
+            "rss_ratio": candidate["peak_rss_bytes"] / reference["peak_rss_bytes"],
+            "load_ratio": candidate["load_s"] / reference["load_s"],
+        }
+
+    def _run_candidate(self, sample: int, reference: Sequence[Output]) -> None:
+        """Run the candidate and add the rows of its similarity."""
+        with opened(self.candidate.run(sample, inspect=True, share=True)) as outputs:
+            self._rows += outputs_alike(reference, outputs, sample, self.candidate.path)
+
+    def _require_alike(self) -> None:
+        """Refuse models that do not take the same inputs and give the same outputs."""
+        for kind, fields in (("inputs", ("name", "dtype")), ("outputs", ("name",))):
+            wanted, found = (
+                sorted([row[field] for field in fields] for row in model.loaded[kind])
+                for model in (self.reference, self.candidate)
+            )
+            if wanted != found:
+                raise ModelOpsError(
+                    f"its {kind} are {found}, those of {self.reference.path} are {wanted}",
+                    where=self.candidate.path,
+                    remedy="Compare a model with one made from it.",
+                )
+
+
+def _time(model: Model, runs: int) -> None:
+    for number in range(runs):
+        model.run(timed=True, inspect=number == runs - 1)
+
+
+def _figures(model: Model) -> dict[str, Any]:
+    """Return the figures of a model's runs so far, see `benchmark`."""
+    used = model.loaded["providers"]
+    return {
+        "path": str(model.path),
+        "load_s": model.loaded["load_s"],
+        "first_s": model.first_s,
+        "p50_s": percentile(model.seconds, 0.50),
+        "p95_s": percentile(model.seconds, 0.95),
+        "p99_s": percentile(model.seconds, 0.99),
+        "samples": list(model.seconds),
+        "peak_rss_bytes": model.peak_rss_bytes,
+        "rss_model_bytes": model.peak_rss_bytes - model.started["rss_before_bytes"],
+        "output_bytes": model.output_bytes,
+        "rss_without_output_bytes": model.peak_rss_bytes - model.output_bytes,
+        "providers": used,
+        "providers_unused": [name for name in model.setup.providers if name not in used],
+        "finite": model.finite,
+        "repeatable": model.repeatable,
+        "versions": model.started["versions"],
+        "cpu": cpu(),
+    }
+
+
+def _require_count(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ModelOpsError(f"{name} is {value}", remedy=f"Use {least} or more.")

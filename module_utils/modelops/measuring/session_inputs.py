@@ -1,0 +1,172 @@
+"""Inputs of a measured model: what a session says of them, seeded values, and values from a file.
+
+Runs in the child process too (see session.py): it imports the standard library and numpy only.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Arrays = dict[str, "NDArray[Any]"]
+
+_BITS = (8, 16, 32, 64)
+# onnxruntime's name of a type and numpy's; strings are arrays of objects. Types that numpy lacks
+# (bfloat16, float8, int4) are left out: a model that takes or gives them is refused.
+DTYPES = {
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+    "tensor(string)": "str",
+    **{f"tensor({name}{bits})": f"{name}{bits}" for name in ("int", "uint") for bits in _BITS},
+}
+
+
+class RequestError(Exception):
+    """A request that cannot be met, with a reason for people."""
+
+
+def describe(values: Sequence[Any], kind: str) -> list[dict[str, Any]]:
+    """Return name, type, numpy dtype and shape of a session's inputs or outputs.
+
+    Raises:
+        RequestError: a type that numpy lacks, or no tensor at all.
+    """
+    rows = []
+    for value in values:
+        dtype = DTYPES.get(value.type)
+        if dtype is None:
+            raise RequestError(
+                f"{kind} {value.name!r} is of type {value.type}; supported are {', '.join(DTYPES)}"
+            )
+        shape = [size if isinstance(size, int) else str(size) for size in value.shape]
+        rows.append({"name": value.name, "type": value.type, "dtype": dtype, "shape": shape})
+    return rows
+
+
+def is_static(row: Mapping[str, Any]) -> bool:
+    """Tell whether every dimension of a described value is a number."""
+    return all(isinstance(size, int) for size in row["shape"])
+
+
+def concrete_shape(row: Mapping[str, Any], given: Sequence[int] | None) -> list[int]:
+    """Return the shape to use for an input: as given, else 1 for each symbolic dimension.
+
+    Raises:
+        RequestError: the shape given does not fit the model's.
+    """
+    declared = row["shape"]
+    if given is None:
+        return [size if isinstance(size, int) else 1 for size in declared]
+    fits = _numbers(given) and len(given) == len(declared)
+    fits = fits and all(
+        size >= 0 and size == (want if isinstance(want, int) else int(size))
+        for size, want in zip(given, declared, strict=True)
+    )
+    if not fits:
+        raise RequestError(f"shape {given!r} does not fit {row['name']!r}, which is {declared}")
+    return [int(size) for size in given]
+
+
+def _numbers(values: Any) -> bool:
+    """Tell whether a request holds a list of numbers here."""
+    listed = isinstance(values, list | tuple)
+    return listed and all(isinstance(value, int | float) for value in values)
+
+
+def seeded(
+    rows: Sequence[Mapping[str, Any]],
+    seed: int,
+    ranges: Mapping[str, Sequence[float]],
+    shapes: Mapping[str, Sequence[int]],
+) -> Arrays:
+    """Make inputs from a seed and the model's own descriptions.
+
+    Floats are standard normal, integers uniform over [0, 1], booleans fair; with a range
+    `[low, high]`, floats and integers are uniform over it, both ends included. Strings are
+    integers, drawn likewise, in decimal. Each input has its own random stream, from the seed and
+    its name, whatever the order of inputs.
+
+    Raises:
+        RequestError: a range or shape that fits no input.
+    """
+    import numpy as np
+
+    unknown = (set(ranges) | set(shapes)) - {row["name"] for row in rows}
+    if unknown:
+        names = ", ".join(sorted(row["name"] for row in rows))
+        raise RequestError(f"no input is called {', '.join(sorted(unknown))}; there are {names}")
+    inputs = {}
+    for row in rows:
+        name, text = row["name"], row["dtype"] == "str"
+        dtype = np.dtype("int64" if text else row["dtype"])
+        shape = concrete_shape(row, shapes.get(name))
+        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        drawn = _draw(random, dtype, shape, _limits(name, dtype, ranges.get(name)))
+        inputs[name] = drawn.astype(str).astype(object) if text else drawn
+    return inputs
+
+
+def _draw(
+    random: Any, dtype: Any, shape: Sequence[int], limits: tuple[float, float] | None
+) -> NDArray[Any]:
+    import numpy as np
+
+    if dtype.kind == "b":
+        return np.asarray(random.integers(0, 2, shape)).astype(bool)
+    if dtype.kind == "f" and limits is None:
+        return np.asarray(random.standard_normal(shape)).astype(dtype)
+    if dtype.kind == "f":
+        return np.asarray(random.uniform(*(limits or (0, 1)), shape)).astype(dtype)
+    low, high = (int(limit) for limit in limits or (0, 1))
+    return np.asarray(random.integers(low, high, shape, dtype=dtype.type, endpoint=True))
+
+
+def _limits(name: str, dtype: Any, limits: Sequence[float] | None) -> tuple[float, float] | None:
+    import numpy as np
+
+    if limits is None:
+        return None
+    if dtype.kind == "b" or not _numbers(limits) or len(limits) != 2 or limits[0] > limits[1]:
+        raise RequestError(
+            f"the range of {name!r} is {limits!r}; give [low, high], no range for bool"
+        )
+    bounds: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    if limits[0] < bounds.min or limits[1] > bounds.max:
+        raise RequestError(f"the range {limits} of {name!r} leaves the range of {dtype}")
+    return limits[0], limits[1]
+
+
+def from_file(rows: Sequence[Mapping[str, Any]], path: str) -> Arrays:
+    """Read inputs from an .npz file with one array for each input.
+
+    Raises:
+        RequestError: names, types or shapes do not fit the model.
+    """
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as archive:
+        inputs = {name: _native(archive[name]) for name in archive.files}
+    names = {row["name"] for row in rows}
+    if set(inputs) != names:
+        raise RequestError(f"{path} holds {sorted(inputs)}, but the inputs are {sorted(names)}")
+    for row in rows:
+        array = inputs[row["name"]]
+        if (array.dtype.kind != "O" or row["dtype"] != "str") and array.dtype.name != row["dtype"]:
+            raise RequestError(f"{row['name']!r} in {path} is {array.dtype}, not {row['dtype']}")
+        concrete_shape(row, array.shape)
+    return inputs
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array as onnxruntime wants it: C order, this machine's byte order, str objects."""
+    import numpy as np
+
+    if array.dtype.kind == "U":
+        return array.astype(object)
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")

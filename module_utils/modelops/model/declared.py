@@ -1,0 +1,318 @@
+"""What a graph file says of itself, read with the standard library alone, and never its weights.
+
+A target has no onnx package. The wire format is walked (protobuf.dev, "Encoding"; field numbers:
+onnx.proto), and what is not asked for is passed over in the file: weights that lie inside of it
+cost neither time nor memory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, BinaryIO
+
+from ..base.errors import ModelOpsError
+
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+DEEPEST = 100  # messages within messages, as the protobuf library limits them
+LONGEST = 1 << 20  # bytes of a name
+INTEGER, TEXT = "integer", "text"
+# Message -> number of a field -> its name, and what it holds: a number, a text or a message.
+FIELDS: dict[str, dict[int, tuple[str, str]]] = {
+    "model": {1: ("ir_version", INTEGER), 7: ("graph", "graph"), 8: ("opset", "opset")},
+    "opset": {1: ("domain", TEXT), 2: ("version", INTEGER)},
+    "graph": {
+        1: ("node", "node"), 5: ("tensor", "tensor"), 11: ("input", "value"),
+        12: ("output", "value"), 15: ("sparse", "sparse"),
+    },
+    "node": {
+        1: ("input", TEXT), 2: ("output", TEXT), 4: ("operator", TEXT),
+        5: ("attribute", "attribute"),
+    },
+    "attribute": {
+        1: ("name", TEXT), 3: ("number", INTEGER),
+        5: ("tensor", "tensor"), 6: ("graph", "graph"), 10: ("tensor", "tensor"),
+        11: ("graph", "graph"), 22: ("sparse", "sparse"), 23: ("sparse", "sparse"),
+    },
+    "sparse": {1: ("tensor", "tensor"), 2: ("tensor", "tensor")},
+    "tensor": {
+        1: ("dim", INTEGER), 2: ("kind", INTEGER), 8: ("name", TEXT), 13: ("external", "entry"),
+        14: ("location", INTEGER),
+    },
+    "entry": {1: ("key", TEXT), 2: ("value", TEXT)},
+    "value": {1: ("name", TEXT), 2: ("type", "type")},
+    "type": {1: ("tensor", "tensor type")},
+    "tensor type": {1: ("kind", INTEGER), 2: ("shape", "shape")},
+    "shape": {1: ("dim", "dim")},
+    "dim": {1: ("size", INTEGER), 2: ("symbol", TEXT)},
+}  # fmt: skip
+INT8 = 3  # TensorProto.DataType
+# Bytes of an element by data type (onnx.proto); four where it is another.
+WIDTHS = {2: 1, 3: 1, 4: 2, 5: 2, 7: 8, 9: 1, 10: 2, 11: 8, 13: 8, 16: 2}
+COPY_AGAIN = "Copy the FP32 model there again, all of its files."
+
+Message = dict[str, list[Any]]
+Dim = int | str | None
+
+
+@dataclass
+class Declared:
+    """What a graph file declares.
+
+    Attributes:
+        opsets: version of each domain; that of the standard operators is `ai.onnx`.
+        outputs: shape of each output; None without one. A dimension is a number, a symbol, or None.
+        files: the data files, and for each the bytes that it must have at least.
+        output_bytes: of the outputs whose shapes are numbers.
+        unpacked_bytes: of the FP32 weights that onnxruntime makes at load of INT8 ones.
+    """
+
+    ir_version: int
+    opsets: dict[str, int]
+    outputs: dict[str, list[Dim] | None]
+    files: dict[str, int] = field(default_factory=dict)
+    output_bytes: int = 0
+    unpacked_bytes: int = 0
+
+
+def read(path: Path) -> Declared:
+    """Read what a graph file declares.
+
+    Raises:
+        ModelOpsError: it is missing, cannot be read or is no ONNX file, or a data file that it
+            names lies outside of its folder.
+    """
+    model = parse(path)
+    graphs = model.get("graph", [])
+    if not any(graph.get("node") for graph in graphs) or not last(model, "ir_version"):
+        raise ModelOpsError(
+            "not an ONNX file: it holds no graph with nodes", where=path, remedy=COPY_AGAIN
+        )
+    return Declared(
+        last(model, "ir_version"),
+        {
+            last(opset, "domain", "") or "ai.onnx": last(opset, "version")
+            for opset in model.get("opset", [])
+        },
+        {
+            last(value, "name", ""): _shape(value)
+            for graph in graphs
+            for value in graph.get("output", [])
+        },
+        _files(graphs, path),
+        sum(_value_bytes(value) for graph in graphs for value in graph.get("output", [])),
+        _unpacked(graphs),
+    )
+
+
+def parse(path: Path) -> Message:
+    """Return the fields of a graph file that FIELDS names: a list of values, or messages, by name.
+
+    Raises:
+        ModelOpsError: it is missing, cannot be read or is no ONNX file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            model = _message(handle, size, "model", 0)
+    except OSError as error:
+        raise ModelOpsError(
+            f"the graph file cannot be read ({error.strerror})", where=path, remedy=COPY_AGAIN
+        ) from None
+    except (ValueError, EOFError) as error:
+        raise ModelOpsError(f"not an ONNX file ({error})", where=path, remedy=COPY_AGAIN) from None
+    return model
+
+
+def check_files(path: Path, declared: Declared) -> dict[str, int]:
+    """Check that a model's files are there, regular files, and long enough.
+
+    Returns:
+        The size in bytes of each, by name.
+
+    Raises:
+        ModelOpsError: one is not.
+    """
+    sizes = {}
+    for name, needed in {path.name: 1, **declared.files}.items():
+        file = path.parent / name
+        sizes[name] = _plain_file(path.parent, PurePosixPath(name)).st_size
+        if sizes[name] < needed:
+            raise ModelOpsError(
+                f"it is truncated: {needed:,} bytes are needed, it has {sizes[name]:,}",
+                where=file,
+                remedy=COPY_AGAIN,
+            )
+    return sizes
+
+
+def _plain_file(folder: Path, name: PurePosixPath) -> os.stat_result:
+    """Return what the system knows of a regular file that no link leads to."""
+    file = folder
+    try:
+        status = folder.stat()
+        for part in name.parts:
+            file = file / part
+            status = file.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise ModelOpsError("a symbolic link", where=file, remedy=COPY_AGAIN)
+    except OSError as error:
+        raise ModelOpsError(
+            f"it cannot be reached ({error.strerror})", where=file, remedy=COPY_AGAIN
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelOpsError("not a regular file", where=file, remedy=COPY_AGAIN)
+    return status
+
+
+def last(message: Message, name: str, otherwise: Any = 0) -> Any:
+    """Return a field that is there once; of several the last one counts."""
+    return message.get(name, [otherwise])[-1]
+
+
+def _shape(value: Message) -> list[Dim] | None:
+    for kind in value.get("type", []):
+        for tensor in kind.get("tensor", []):
+            for shape in tensor.get("shape", []):
+                return [_dim(dim) for dim in shape.get("dim", [])]
+    return None
+
+
+def _value_bytes(value: Message) -> int:
+    """Return the bytes of a tensor of static shape; 0 of any other."""
+    kinds = [tensor for kind in value.get("type", []) for tensor in kind.get("tensor", [])]
+    shape = _shape(value)
+    if not kinds or shape is None:
+        return 0
+    sizes = [size for size in shape if isinstance(size, int)]
+    if len(sizes) < len(shape):
+        return 0
+    return math.prod(sizes) * WIDTHS.get(last(kinds[-1], "kind"), 4)
+
+
+def _unpacked(graphs: list[Message]) -> int:
+    """Return the bytes of FP32 that a Cast makes of INT8 weights: onnxruntime folds it at load."""
+    casts = {
+        name
+        for graph in graphs
+        for node in graph.get("node", [])
+        if last(node, "operator", "") == "Cast"
+        for name in node.get("input", [])
+    }
+    total = 0
+    for tensor in _tensors(graphs):
+        if last(tensor, "kind") == INT8 and last(tensor, "name", "") in casts:
+            total += 4 * int(_entries(tensor).get("length", "0"))
+    return total
+
+
+def _entries(tensor: Message) -> dict[str, str]:
+    return {last(e, "key", ""): last(e, "value", "") for e in tensor.get("external", [])}
+
+
+def _dim(dim: Message) -> Dim:
+    size: int = last(dim, "size", -1)
+    return size if size >= 0 else last(dim, "symbol", None)
+
+
+def _files(graphs: list[Message], path: Path) -> dict[str, int]:
+    """Return the data files of all tensors, and how long each must be."""
+    files: dict[str, int] = {}
+    for tensor in _tensors(graphs):
+        entries = _entries(tensor)
+        if last(tensor, "location") != 1:  # TensorProto.EXTERNAL
+            continue
+        name, where = entries.get("location", ""), f"tensor {last(tensor, 'name', '')!r} in {path}"
+        if not _is_inside(name):
+            raise ModelOpsError(
+                f"external data location {name!r} leads out of the model's folder",
+                where=where,
+                remedy="Such a file can read any file of this host; get the model from its maker.",
+            )
+        numbers = [entries.get("offset", "0"), entries.get("length", "0")]
+        if not all(re.fullmatch("[0-9]{1,19}", number) for number in numbers):
+            raise ModelOpsError(
+                f"offset {numbers[0]!r} or length {numbers[1]!r} is no number",
+                where=where,
+                remedy=COPY_AGAIN,
+            )
+        files[name] = max(files.get(name, 1), sum(map(int, numbers)))
+    return files
+
+
+def _tensors(graphs: list[Message]) -> Iterator[Message]:
+    """Yield the tensors of graphs, of their nodes' attributes, and of the graphs in these."""
+    for graph in graphs:
+        attributes = [a for node in graph.get("node", []) for a in node.get("attribute", [])]
+        for holder in (graph, *attributes):
+            yield from holder.get("tensor", [])
+            yield from (t for sparse in holder.get("sparse", []) for t in sparse.get("tensor", []))
+        yield from _tensors([inner for a in attributes for inner in a.get("graph", [])])
+
+
+def _is_inside(location: str) -> bool:
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    return bool(location) and not (
+        posix.is_absolute()
+        or windows.drive
+        or windows.root
+        or ".." in (*posix.parts, *windows.parts)
+        or "\0" in location
+    )
+
+
+def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
+    """Read the fields of a message that `FIELDS` names, up to `end`, and pass over the others."""
+    if depth > DEEPEST:
+        raise ValueError("too many messages within messages")
+    found: Message = {}
+    while (position := handle.tell()) < end:
+        tag = _varint(handle)
+        name, holds = FIELDS[kind].get(tag >> 3, ("", ""))
+        wire = tag & 7
+        value: int | str | Message | None = None
+        if wire == VARINT:
+            number = _varint(handle)
+            if holds == INTEGER:
+                value = number - (1 << 64) if number >> 63 else number
+        elif wire == LENGTH:
+            length = _varint(handle)
+            position = handle.tell() + length
+            if position > end:
+                raise ValueError("a field is longer than its message")
+            if holds == TEXT and length <= LONGEST:
+                value = _exactly(handle, length).decode()
+            elif holds in FIELDS:
+                value = _message(handle, position, holds, depth + 1)
+            handle.seek(position)
+        elif wire in (FIXED32, FIXED64):
+            handle.seek(4 if wire == FIXED32 else 8, os.SEEK_CUR)
+        else:
+            raise ValueError(f"wire type {wire}")
+        if value is not None:
+            found.setdefault(name, []).append(value)
+    if position > end or handle.tell() != end:
+        raise ValueError("a field is longer than its message")
+    return found
+
+
+def _varint(handle: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        (byte,) = _exactly(handle, 1)
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+    raise ValueError("a number is too long")
+
+
+def _exactly(handle: BinaryIO, count: int) -> bytes:
+    content = handle.read(count)
+    if len(content) != count:
+        raise EOFError("the file ends within a field")
+    return content

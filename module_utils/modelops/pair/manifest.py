@@ -1,0 +1,266 @@
+"""The manifest and the SHA256SUMS of a model's artifacts. Standard library only, for targets too.
+
+A manifest is deterministic: equal input, recipe and versions give equal bytes. Measured figures
+never enter it; they live in the record of verdicts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import ModelOpsError
+from ..base.files import sha256_file
+from . import names
+
+SCHEMA = 1
+# In the folder of a release; beside other models the names are those of names.Names. Until models
+# could share a folder, these were the names there, too: a person may still bring them.
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+RELEASE_ID = re.compile(r"[0-9a-f]{16}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[^/\\:\0\n]+")
+
+FileEntry = dict[str, Any]  # {"name": str, "size": int (bytes), "sha256": str (64 hex digits)}
+
+
+def release_id(artifacts: Iterable[Mapping[str, Any]]) -> str:
+    """Derive a release's id from the names and SHA-256 of its artifacts: equal bits, equal id.
+
+    Returns:
+        The first 16 hex digits of the SHA-256 over the lines of SHA256SUMS.
+    """
+    return hashlib.sha256(sums(artifacts).encode()).hexdigest()[:16]
+
+
+def sums(artifacts: Iterable[Mapping[str, Any]]) -> str:
+    """Return the text of SHA256SUMS: one `HASH  NAME` line a file, as `sha256sum -c` reads it."""
+    return "".join(
+        f"{a['sha256']}  {a['name']}\n" for a in sorted(artifacts, key=lambda a: str(a["name"]))
+    )
+
+
+def files(manifest: Mapping[str, Any]) -> list[FileEntry]:
+    """Return the entries of all that travels: the artifacts, and the golden data if there is some.
+
+    The golden data is not part of the release's id: what serves is the same with or without it.
+    """
+    golden = manifest.get("golden")
+    return [*manifest["artifacts"], *([golden] if golden else [])]
+
+
+def build(
+    artifacts: Iterable[Mapping[str, Any]],
+    source: Iterable[Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+    nodes: Iterable[Mapping[str, Any]],
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the manifest of a pair as a dictionary."""
+    files = [_entry(a) for a in artifacts]
+    return {
+        "schema": SCHEMA,
+        "release_id": release_id(files),
+        "artifacts": files,
+        "source": [_entry(s) for s in source],
+        "recipe": dict(recipe),
+        "nodes": [dict(n) for n in nodes],
+        "versions": dict(versions),
+    }
+
+
+def dump(manifest: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a manifest's file, equal for equal manifests."""
+    return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read and check the file of a manifest.
+
+    Raises:
+        ModelOpsError: it is missing, not JSON, of another schema, or its id does not follow from
+            its hashes.
+    """
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelOpsError(
+            "there is no manifest", where=path, remedy="Run the quantize phase again."
+        ) from None
+    except ValueError as error:
+        raise ModelOpsError(
+            f"the manifest is not JSON ({error})",
+            where=path,
+            remedy="Remove it and run the quantize phase again.",
+        ) from None
+    return check(manifest, where=path)
+
+
+def find(folder: Path, model: str | None = None) -> Path:
+    """Return the file that holds a model's manifest; of the only model there when none is named.
+
+    Raises:
+        ModelOpsError: there is none, or it is not clear which one is meant.
+    """
+    if model:
+        own, plain = folder / names.of(model).manifest, folder / MANIFEST
+        if own.exists() or not plain.exists():
+            return own
+        if (found := names.model_of(load(plain)["artifacts"])) == model:
+            return plain
+        raise ModelOpsError(
+            f"there is no manifest of {model}; {MANIFEST} is that of {found}",
+            where=own,
+            remedy="Run the quantize phase again, or bring the files of this model.",
+        )
+    there = sorted(folder.glob(f"*.{MANIFEST}"))
+    if len(there) > 1:
+        raise ModelOpsError(
+            f"several models lie here: {', '.join(path.name for path in there)}",
+            where=folder,
+            remedy="Say by its name which one is meant.",
+        )
+    return there[0] if there else folder / MANIFEST
+
+
+def plain_files(folder: Path, model: str) -> list[Path]:
+    """Return what versions before left of a model under plain names: its manifest tells whose."""
+    try:
+        if names.model_of(load(folder / MANIFEST)["artifacts"]) != model:
+            return []
+    except ModelOpsError:
+        return []
+    plain = (folder / name for name in (SUMS, "golden.npz", "verdict.json", MANIFEST))
+    return [path for path in plain if path.is_file()]
+
+
+def check(manifest: Any, where: object = "manifest") -> dict[str, Any]:
+    """Check the shape of a manifest that came from a file or from another host.
+
+    Raises:
+        ModelOpsError: a field is missing or malformed, a name is a path, or the id does not fit.
+    """
+
+    def bad(why: str) -> ModelOpsError:
+        return ModelOpsError(
+            f"not a usable manifest: {why}",
+            where=where,
+            remedy="Remove it and run the quantize phase again.",
+        )
+
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise bad(f"schema {SCHEMA} is expected")
+    golden = manifest.get("golden")
+    for group in ("artifacts", "source", "golden"):
+        listed = manifest.get(group) if group != "golden" else [golden] if golden else []
+        if not isinstance(listed, list) or (not listed and group != "golden"):
+            raise bad(f"it lists no {group}")
+        for entry in listed:
+            try:
+                name, size, digest = entry["name"], entry["size"], entry["sha256"]
+            except (TypeError, KeyError):
+                raise bad(f"an entry of {group} lacks name, size or sha256") from None
+            if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or name in (".", ".."):
+                raise bad(f"{name!r} is not a plain file name")
+            if not isinstance(size, int) or size < 0 or not _HASH.fullmatch(str(digest)):
+                raise bad(f"size or sha256 of {name!r} is malformed")
+    listed = [entry["name"] for entry in files(manifest)]
+    if len(set(listed)) != len(listed) or not names.model_of(manifest["artifacts"]):
+        raise bad("it does not list one graph (.onnx), and each file once")
+    if manifest.get("release_id") != release_id(manifest["artifacts"]):
+        raise bad("its release id does not follow from its hashes")
+    return manifest
+
+
+def verify(folder: Path, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Compare files on disk with their entries, each file, whatever the others are.
+
+    Returns:
+        A row a file: `name`, `ok`, `problem` (empty when ok), and the `size` and `sha256` found.
+        A file of the wrong size is not hashed.
+    """
+    rows = []
+    for entry in files:
+        path = folder / entry["name"]
+        row: dict[str, Any] = {"name": entry["name"], "ok": False, "size": None, "sha256": None}
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            row["problem"] = "not a regular file"
+        elif not path.exists():
+            row["problem"] = "missing"
+        else:
+            row["size"] = path.stat().st_size
+            if row["size"] != entry["size"]:
+                row["problem"] = f"{row['size']} bytes instead of {entry['size']}"
+            else:
+                row["sha256"] = sha256_file(path)
+                row["ok"] = row["sha256"] == entry["sha256"]
+                row["problem"] = (
+                    "" if row["ok"] else f"SHA-256 {row['sha256']} instead of {entry['sha256']}"
+                )
+        rows.append(row)
+    return rows
+
+
+def standing(
+    folder: Path,
+    places: Iterable[Path],
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    verified: bool = True,
+) -> Path | None:
+    """Return the first folder in which files are what their entries say.
+
+    Args:
+        folder: where they are looked for first.
+        places: other folders, each with the releases in it, where they may have been moved to.
+        verified: whether by their SHA-256, or by their sizes alone.
+    """
+
+    def fits(place: Path) -> bool:
+        if verified:
+            return all(row["ok"] for row in verify(place, entries))
+        paths = [(place / entry["name"], entry["size"]) for entry in entries]
+        return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+
+    others = list(places)
+    inside = (path for place in others if place.is_dir() for path in sorted(place.iterdir()))
+    others += [path for path in inside if RELEASE_ID.fullmatch(path.name)]
+    return next((place for place in (folder, *others) if fits(place)), None)
+
+
+def sums_problems(folder: Path, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return where a SHA256SUMS, if there is one, says something else than the manifest.
+
+    One that is named after no model says something only when it lists a file of this one.
+    """
+    wanted = {entry["name"]: entry["sha256"] for entry in entries}
+    path = folder / names.of(names.model_of(entries)).sums
+    if not path.is_file():
+        path = folder / SUMS
+    if not path.is_file():
+        return []
+    listed = {}
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        digest, _, name = line.partition(" ")
+        listed[name.lstrip(" *").removeprefix("./")] = digest.lower()
+    if path.name == SUMS and not set(listed) & set(wanted):
+        return []
+    return [
+        f"{path}: lists {listed.get(name, 'nothing')} for {name}"
+        for name, digest in wanted.items()
+        if listed.get(name) != digest
+    ]
+
+
+def describe(path: Path) -> FileEntry:
+    """Return the entry of a file on disk: name, size, SHA-256."""
+    return {"name": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def _entry(entry: Mapping[str, Any]) -> FileEntry:
+    return {"name": entry["name"], "size": entry["size"], "sha256": entry["sha256"]}

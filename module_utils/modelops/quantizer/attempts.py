@@ -1,0 +1,109 @@
+"""The models that a search measures, written without writing their weights again.
+
+A search tries many mixes of forms that differ in a few nodes. What they share is stored once: the
+graph of an attempt points at the data of the pair that was written first, at what earlier attempts
+added to it, and, for what is as in the source, at the source's own data file. onnxruntime reads no
+data outside of the graph's folder, nor through links out of it. So the graph of an attempt lies
+beside the source where the work is done somewhere below it; elsewhere what is as in the source is
+written once, as all else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from onnx import TensorProto
+
+from ..base.files import remove
+from .plan import Plan
+from .stream import Layout, Segment
+
+Place = tuple[str, int]  # a data file, as seen from the graph's folder, and an offset in bytes
+
+
+class Attempts:
+    """Writes attempts. A context manager: it ends with their graph removed.
+
+    Args:
+        folder: a new folder for their data, on the file system of the first pair.
+        source: the graph file of the source.
+        first: the layout of the pair that was written first.
+        data: its data file, which moves into the folder.
+        threads: that read and quantize.
+    """
+
+    def __init__(self, folder: Path, source: Path, first: Layout, data: Path, threads: int) -> None:
+        folder.mkdir()
+        self._folder, self._threads = folder, threads
+        beside = _is_below(folder, source.parent) and os.access(source.parent, os.W_OK)
+        self._source = source.parent if beside else None
+        self._graph = graph_beside(source) if beside else folder / source.name
+        self._places: dict[tuple[Any, ...], Place] = {}
+        self._count = 0
+        os.replace(data, folder / "first.data")
+        self._remember(first, self._location("first.data"))
+
+    def __enter__(self) -> Attempts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        remove(self._graph)
+
+    def layout(self) -> Layout:
+        """Return the layout for the next attempt: it takes what is not stored yet."""
+        self._count += 1
+        return _Rest(self._location(f"added-{self._count}.data"), self._place)
+
+    def write(self, plan: Plan) -> Path:
+        """Write the attempt of a plan with such a layout, and return its graph file."""
+        data = self._graph.parent / plan.layout.location
+        with data.open("wb") as out:
+            plan.layout.stream(out, self._threads)
+        self._remember(plan.layout, plan.layout.location)
+        self._graph.write_bytes(plan.graph_bytes)
+        return self._graph
+
+    def _location(self, name: str) -> str:
+        """Return a data file of the folder as a graph names it."""
+        folder = self._folder.resolve()
+        return (folder / name).relative_to(self._graph.parent.resolve()).as_posix()
+
+    def _remember(self, layout: Layout, location: str) -> None:
+        for offset, segment in layout.segments:
+            if segment.content:
+                self._places[segment.content] = location, offset
+
+    def _place(self, segment: Segment) -> Place | None:
+        """Return where the bytes of a segment are already, if they are."""
+        extent = segment.extent
+        if extent is not None and self._source and extent.path.is_relative_to(self._source):
+            return extent.path.relative_to(self._source).as_posix(), extent.offset
+        return self._places.get(segment.content)
+
+
+def graph_beside(source: Path) -> Path:
+    """Return the name of an attempt's graph beside the source; a killed run may leave it."""
+    return source.with_name(f".{source.name}.attempt")
+
+
+def _is_below(folder: Path, above: Path) -> bool:
+    return folder.resolve().is_relative_to(above.resolve())
+
+
+class _Rest(Layout):
+    """A layout of what is stored nowhere yet."""
+
+    def __init__(self, location: str, place: Callable[[Segment], Place | None]) -> None:
+        super().__init__(location)
+        self._place = place
+
+    def add(self, segment: Segment) -> TensorProto:
+        """Point at the bytes where they are, or give them a place in this file."""
+        place = self._place(segment)
+        if place is None:
+            return super().add(segment)
+        self.content_bytes += segment.length
+        return segment.at(*place)

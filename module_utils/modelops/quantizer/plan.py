@@ -1,0 +1,410 @@
+"""Which node gets which form, and the quantized graph that follows from it. No weight is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from ..model.learned import NOTHING, Learned
+from ..model.loop_weights import capture
+from ..model.reader import all_graphs, all_names, is_external, locate, names_read, subgraphs
+from ..model.tensor_blocks import Files
+from ..model.weights import (
+    DERIVING,
+    Constant,
+    Derived,
+    attribute,
+    derived,
+    follow,
+    initializers,
+    is_worth,
+    rows,
+    saves,
+    shrinks,
+    without_dead_constants,
+)
+from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
+from .recipe import BY_ROWS, EXCLUDED, WEIGHTS, Decision, Recipe, shown
+from .stream import Layout, Segment, constant, copied, require_finite
+
+PRODUCTS = ("MatMul", "Gemm")
+# The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
+# and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
+# tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
+# from 256 x 256 on. 512 x 512 leaves room where VNNI is missing.
+DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
+# MatMulInteger adds K products up in INT32. Each is at most 255 (an unsigned value and its zero
+# point, apart) times 127 (a symmetric weight): 66,311 of them are sure to stay below 2^31.
+LONGEST_SUM = (2**31 - 1) // (255 * 127)
+# The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
+# only ranks mixes in reports; what a model really takes is measured on the target.
+COST = {DYNAMIC: 0.3, BLOCKWISE: 0.6, WEIGHT_ONLY: 1.0, ROWS: 1.0, FP32: 1.0}
+# Kept initializers up to this many bytes stay in the graph file, where shape inference sees them.
+INLINE_BYTES = 1024
+# A node of any other operator is listed when it holds a matrix of at least this many elements.
+LISTED_ELEMENTS = 256
+
+
+class Plan:
+    """A model's graph rewritten to INT8, and the layout of its data file.
+
+    Args:
+        model: the graph as read; it is rewritten in place.
+        source: its graph file, beside which external data lies.
+        layout: where the data goes.
+        recipe: what to do.
+        files: handles to read the weights with.
+        scratch: folder for scratch files; None takes the system's.
+        probe: make the model that quality.rank runs instead: every quantized node stays in FP32,
+            in the outermost graph its INT8 form stands beside it, and the outputs are the sums of
+            the squared error and of the squared reference.
+        learned: by the plans before this one, see learned.settled.
+
+    Attributes:
+        layout: the data file.
+        decisions: every node that holds a weight, in graph order.
+        probes: with `probe`, each node and the names of its two outputs, empty within subgraphs.
+        learned: what those plans and this one found out; with `probe` nothing new.
+        graph_bytes: the graph file, equal for equal input.
+    """
+
+    def __init__(
+        self,
+        model: ModelProto,
+        source: Path,
+        layout: Layout,
+        recipe: Recipe,
+        files: Files,
+        scratch: Path | None,
+        probe: bool = False,
+        learned: Learned = NOTHING,
+    ) -> None:
+        self._opset = _opset(model)
+        self._probe = probe
+        self.probes: list[tuple[str, str, str]] = []
+        self.layout = layout
+        self._functions = {(f.domain, f.name) for f in model.functions}
+        self._checked: set[str] = set()
+        self.decisions: list[Decision] = []
+        self._source, self._recipe = source, recipe
+        self._excluded = recipe.excluded(model)
+        self._emitter = Emitter(
+            self.layout, all_names(model), source, files, scratch,
+            per_channel=recipe.granularity == "per_channel", learned=learned,
+        )  # fmt: skip
+        self._before = learned
+        inputs = {value.name for value in model.graph.input}
+        # Values that are made of weights that a caller may give: the names of these.
+        self._given = {t.name: t.name for t in model.graph.initializer if t.name in inputs}
+        self._in_fp32: set[str] = set()  # keys of constants that are read as they were
+        self._rewrite(model.graph, {}, "")
+        self._begin_with(model.graph, self._emitter.first)
+        self.learned = learned if probe else self._emitter.learned(self._in_fp32)
+        if not self.decisions:
+            self.decisions += _without_weights(model.graph)
+        if probe:
+            del model.graph.output[:]
+            for name in (name for _, *pair in self.probes for name in pair if name):
+                output = helper.make_tensor_value_info(name, TensorProto.FLOAT, [])
+                model.graph.output.append(output)
+        self._keep_rest(model)
+        model.graph.initializer.extend(self._emitter.tensors)
+        if any(d.form == BLOCKWISE for d in self.decisions):
+            _require_domain(model, "com.microsoft", 1)
+        if not model.producer_name:  # an exporter's name and version stay
+            model.producer_name, model.producer_version = "modelops", ""
+        self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
+
+    @property
+    def bytes(self) -> int:
+        """The size of the graph and of all that it reads."""
+        return self.layout.content_bytes + len(self.graph_bytes)
+
+    @property
+    def predicted_cost(self) -> float:
+        """The time of all products with constant matrices, by FP32's, as COST expects it."""
+        whole = sum(decision.elements for decision in self.decisions)
+        cost = sum(decision.elements * COST[decision.form] for decision in self.decisions)
+        return round(cost / whole, 3) if whole else 1.0
+
+    def _rewrite(self, graph: GraphProto, outer: Mapping[str, Constant], scope: str) -> None:
+        """Rewrite a graph and those nested in it; `outer` are the constants seen from outside."""
+        # What a graph names itself hides the outer value of that name.
+        own = {value.name for value in graph.input}
+        own.update(name for node in graph.node for name in node.output)
+        seen = {
+            name: constant
+            for name, constant in outer.items()
+            if name not in own and not isinstance(constant, Derived)  # it may read hidden names
+        }
+        constants = {**seen, **initializers(graph, scope, self._before)}
+        state = GraphState(outermost=not scope)
+        nodes: list[NodeProto] = []
+        givers: dict[int, list[Decision]] = {}  # the nodes that give out constants, by id
+        first = len(self.decisions)
+        for index, node in enumerate(graph.node):
+            for copy in capture(node, constants):
+                constants[copy.output[0]] = constants[copy.input[0]]
+                givers[id(copy)] = []
+                nodes.append(copy)
+            for branch, inner in enumerate(subgraphs(node)):
+                self._rewrite(inner, constants, f"{scope}/{index}.{branch}")
+            shown = follow(node, constants, scope, self._before)
+            if shown is not None:
+                constants[node.output[0]] = shown
+                givers[id(node)] = []
+                nodes.append(node)
+                continue
+            before = len(self.decisions)
+            nodes.extend(self._rewrite_node(node, constants, state))
+            origin = next((self._given[name] for name in node.input if name in self._given), None)
+            if origin and node.op_type in DERIVING:
+                self._given |= dict.fromkeys(node.output, origin)
+            found = derived(node, constants)
+            constants.update(found)
+            if found:
+                givers[id(node)] = self.decisions[before:]
+        kept = without_dead_constants(nodes, graph, givers)
+        dead = givers.keys() - {id(node) for node in kept}
+        gone = {id(decision) for key in dead for decision in givers[key]}
+        self.decisions[first:] = [d for d in self.decisions[first:] if id(d) not in gone]
+        self._emitter.name_apart(kept)
+        del graph.node[:]
+        graph.node.extend(kept)
+        self._drop_unread(graph, scope)
+        values = [node.output[0] for node in kept if node.op_type == "Constant"]
+        self._in_fp32.update(constants[name].key for name in values if name in constants)
+
+    @staticmethod
+    def _begin_with(graph: GraphProto, first: list[NodeProto]) -> None:
+        """Put nodes that read initializers only before those that a graph has."""
+        rest = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*first, *rest])
+
+    def _drop_unread(self, graph: GraphProto, scope: str) -> None:
+        """Drop the initializers that nothing reads any more; a graph input may override others."""
+        read = names_read(graph) | {value.name for value in graph.input}
+        kept = [tensor for tensor in graph.initializer if tensor.name in read]
+        self._in_fp32.update(f"{scope}/{tensor.name}" for tensor in kept)
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+
+    def _rewrite_node(
+        self, node: NodeProto, constants: Mapping[str, Constant], state: GraphState
+    ) -> list[NodeProto]:
+        if (node.domain, node.op_type) in self._functions:
+            reason = "it calls a function of another opset, which stays as it is"
+            self.decisions.append(Decision(shown(node), node.op_type, FP32, reason, ""))
+            return [node]
+        held = _weights_of(node, constants)
+        if not held and node.op_type not in WEIGHTS:
+            return [node]
+        form, reason = self._decide(node, held)
+        name = shown(node)
+        stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
+        elements = math.prod(held[0][1].dims) if held and _is_matrix(node, *held[0]) else 0
+        decision = Decision(name, node.op_type, form, reason, ", ".join(stored), elements)
+        self.decisions.append(decision)
+        if reason != EXCLUDED and node.op_type in WEIGHTS:  # Inf in a mask that is added is right
+            self._checked.update(stored)
+        if form == FP32:
+            return [node]
+        if not self._probe:
+            return self._emit(form, node, held, state)
+        if not state.outermost or not node.output[0]:
+            self.probes.append((name, "", ""))
+            return [node]
+        nodes, error, whole = self._emitter.probed(
+            node, held[0][1], state, lambda own: self._emit(form, own, held, state)
+        )
+        self.probes.append((name, error, whole))
+        return nodes
+
+    def _emit(
+        self, form: str, node: NodeProto, held: list[tuple[int, Constant]], state: GraphState
+    ) -> list[NodeProto]:
+        """The nodes that stand for a node in a form."""
+        weight = held[0][1]
+        if form == DYNAMIC:
+            return self._emitter.dynamic(node, weight, state)
+        if form == BLOCKWISE:
+            return self._emitter.blockwise(node, weight, state)
+        if form == ROWS:
+            return self._emitter.gather_rows(node, weight)
+        channels = [(i, w, _leading(node, i, w)) for i, w in held if _pays(node, i, w)]
+        return self._emitter.weight_only(node, channels, state)
+
+    def _decide(self, node: NodeProto, held: list[tuple[int, Constant]]) -> tuple[str, str]:
+        """Return the form of a node and the reason: the one place where forms are chosen."""
+        op = node.op_type
+        if not held:
+            return FP32, self._why_no_weight(node)
+        index, weight = held[0]
+        if op not in WEIGHTS or (node.domain not in ("", "ai.onnx") and op != "Attention"):
+            return FP32, f"{op} has no INT8 form"
+        if op not in self._recipe.op_types:
+            return FP32, f"op_types does not name {op}"
+        if shown(node) in self._excluded:
+            return FP32, EXCLUDED
+        if not weight.is_float:
+            kind = TensorProto.DataType.Name(weight.tensor.data_type)
+            return FP32, f"its weight is {kind}, which has no INT8 form here"
+        if not all(math.prod(w.dims) for _, w in held):
+            return FP32, "its weight is empty"
+        matrix = _is_matrix(node, index, weight)
+        pays = any(_pays(node, i, w) for i, w in held)
+        if not pays and (needed := _names(weight, self._before.in_fp32)):
+            return FP32, f"{needed} is needed in FP32 too, so INT8 would only be added"
+        wanted = self._recipe.forms.get(shown(node))
+        length = _sum_length(node, weight) if matrix else 0
+        if wanted == FP32 or (wanted == BLOCKWISE and matrix):
+            return wanted, "the recipe's forms say so"
+        if wanted == DYNAMIC and 0 < length <= LONGEST_SUM:
+            return wanted, "the recipe's forms say so"
+        if not pays and (larger := _names(weight, self._before.larger)):
+            return FP32, f"the INT8 copies of {larger} would take more than it does"
+        if not pays and any(map(is_worth, weight.stored)):
+            return FP32, f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
+        if not pays:
+            return FP32, f"its weight {list(weight.shape)} is too small to gain from INT8"
+        if wanted == WEIGHT_ONLY:
+            return wanted, "the recipe's forms say so"
+        if isinstance(weight, Derived):
+            return WEIGHT_ONLY, "its weight is made from stored ones, whose size shrinks"
+        if op == "Gather":
+            leads = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
+            if leads:
+                return ROWS, "embedding rows, a scale a row"
+            return WEIGHT_ONLY, "it gathers along another axis than the rows"
+        if not matrix:
+            if op in PRODUCTS:
+                return WEIGHT_ONLY, "the weight is a stack of matrices or the left operand"
+            if op == "Einsum":
+                return WEIGHT_ONLY, "Einsum has no INT8 operator, so only its size shrinks"
+            return WEIGHT_ONLY, f"INT8 makes {op} slower, so only its size shrinks"
+        if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims) < DYNAMIC_SIDE:
+            return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
+        if self._opset < 11:
+            return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
+        if length > LONGEST_SUM:
+            return BLOCKWISE, f"an INT32 sum of {length:,} products may overflow, a block's cannot"
+        return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
+
+    def _why_no_weight(self, node: NodeProto) -> str:
+        for index in WEIGHTS[node.op_type]:
+            if index < len(node.input) and (name := self._given.get(node.input[index])):
+                return (
+                    f"its weight {name} is a graph input too, so a caller may give another one:"
+                    " fold_inputs: true makes a constant of it"
+                )
+        return "it has no constant weight: its operands are computed or given"
+
+    def _keep_rest(self, model: ModelProto) -> None:
+        """Copy what is still read as it is to the data file."""
+        for graph in all_graphs(model.graph):
+            kept = [self._keep(tensor) for tensor in graph.initializer]
+            del graph.initializer[:]
+            graph.initializer.extend(kept)
+
+    def _keep(self, tensor: TensorProto) -> TensorProto:
+        dims = tuple(tensor.dims)
+        checked = tensor.name if tensor.name in self._checked else ""
+        if is_external(tensor):
+            extent = locate(tensor, self._source)
+            chunks, length = copied(extent, tensor.data_type, checked), extent.length
+            if length <= INLINE_BYTES:
+                # Shape inference needs the values of small tensors, and cannot read them elsewhere.
+                raw = b"".join(bytes(chunk) for chunk in chunks(None))
+                return TensorProto(
+                    name=tensor.name, data_type=tensor.data_type, dims=dims, raw_data=raw
+                )
+            content = ("kept", str(extent.path), extent.offset, length)
+            kept = Segment(tensor.name, tensor.data_type, dims, length, chunks, content, extent)
+            return self.layout.add(kept)
+        raw = tensor.raw_data
+        if checked:
+            require_finite(raw, tensor.data_type, checked)
+        if len(raw) <= INLINE_BYTES:
+            return tensor
+        kept = Segment(tensor.name, tensor.data_type, dims, len(raw), constant(raw))
+        return self.layout.add(kept)
+
+
+def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tuple[int, Constant]]:
+    """Return the inputs of a node that are weights, the main one first."""
+    known = WEIGHTS.get(node.op_type)
+    held = []
+    for index in known if known is not None else range(len(node.input)):
+        found = constants.get(node.input[index]) if index < len(node.input) else None
+        if found is None:
+            continue
+        large_matrix = len(found.dims) > 1 and math.prod(found.dims) >= LISTED_ELEMENTS
+        if known is not None or (found.is_float and large_matrix):
+            held.append((index, found))
+    # Both operands of a product constant: one is enough to say what it holds.
+    return held[:1] if node.op_type in PRODUCTS else held
+
+
+def _names(weight: Constant, keys: Collection[str]) -> str:
+    """Return the names of those stored tensors of a weight whose keys are among these."""
+    return ", ".join(part.tensor.name for part in weight.stored if part.key in keys)
+
+
+def _without_weights(graph: GraphProto) -> list[Decision]:
+    """Say of every node of a model without weights why it stays."""
+    reason = "it holds no weight"
+    nodes = (node for inner in all_graphs(graph) for node in inner.node)
+    return [Decision(shown(n), n.op_type, FP32, reason, "") for n in nodes]
+
+
+def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
+    """Tell whether a weight is the right operand [K, N] of a multiplication."""
+    known = len(weight.dims) == 2 and not isinstance(weight, Derived)
+    return node.op_type in PRODUCTS and index == 1 and known
+
+
+def _sum_length(node: NodeProto, matrix: Constant) -> int:
+    """Return how many products a value of MatMul or Gemm adds up: K."""
+    return matrix.shape[1 if attribute(node, "transB", 0) else 0]
+
+
+def _leading(node: NodeProto, index: int, weight: Constant) -> int:
+    """Return which dimensions of the stored weight are its output channels."""
+    leading = WEIGHTS[node.op_type][index]
+    if leading == BY_ROWS:
+        return rows(weight)
+    if node.op_type == "MatMul" and index == 0:
+        leading = len(weight.dims) - 1  # W @ x: the rows of W
+    if node.op_type == "Gemm":  # [N, K] and [M, K] have a scale a row
+        by_rows = attribute(node, "transB", 0) if index else not attribute(node, "transA", 0)
+        leading = 1 if by_rows else LAST
+    if weight.transposed:
+        leading = 1 if leading == LAST else LAST
+    return leading
+
+
+def _pays(node: NodeProto, index: int, weight: Constant) -> bool:
+    """Tell whether a weight is smaller in INT8 with its scales."""
+    if isinstance(weight, Derived):
+        return any(map(shrinks, weight.stored))
+    if not is_worth(weight):
+        return False
+    leading = _leading(node, index, weight)
+    values = weight.dims[-2] if leading == LAST else math.prod(weight.dims[leading:])
+    return saves(weight, values)
+
+
+def _opset(model: ModelProto) -> int:
+    domains = {node.domain for graph in all_graphs(model.graph) for node in graph.node}
+    if not domains & {"", "ai.onnx"}:
+        _require_domain(model, "", 13)  # the forms' own nodes are of it
+    return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
+def _require_domain(model: ModelProto, domain: str, version: int) -> None:
+    if all((opset.domain or "ai.onnx") != (domain or "ai.onnx") for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(domain, version))

@@ -1,0 +1,134 @@
+"""What the caller asks of the quantizer, and what became of each node."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from onnx import ModelProto, NodeProto
+
+from ..base.errors import ModelOpsError
+from ..model.reader import all_graphs
+from .forms import FORMS, LAST
+
+# As many leading dimensions as constants.rows has: Einsum may sum over any of them.
+BY_ROWS = -2
+# Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
+# that have a scale for each of their elements (forms.LAST: the last dimension has). Those are the
+# output channels, but for ConvTranspose, whose weight begins with the input channels.
+WEIGHTS: dict[str, dict[int, int]] = {
+    "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST, 0: LAST}, "Gather": {0: 1}, "Conv": {1: 1},
+    "ConvTranspose": {1: 1}, "LSTM": {1: 2, 2: 2}, "GRU": {1: 2, 2: 2}, "RNN": {1: 2, 2: 2},
+    "Attention": {1: LAST}, "Einsum": dict.fromkeys((1, 0, 2), BY_ROWS),
+}  # fmt: skip
+QUANTIZABLE = tuple(WEIGHTS)
+
+EXCLUDED = "exclude_nodes names it"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the caller asks for; it stands in the manifest.
+
+    Attributes:
+        weight_type: `qint8`, symmetric signed 8-bit.
+        granularity: `per_channel` (a scale for each output channel) or `per_tensor`, of the
+            matrices that are multiplied in INT8.
+        op_types: the operators to quantize.
+        exclude_nodes: names of nodes to keep in FP32; see `meant`.
+        forms: the form of single nodes by name, instead of the rule's.
+        fold_inputs: make constants of the weights that are graph inputs too, which a caller could
+            give anew (IR 4 and later).
+
+    Raises:
+        ModelOpsError: there is no such form.
+    """
+
+    weight_type: str = "qint8"
+    granularity: str = "per_channel"
+    op_types: tuple[str, ...] = QUANTIZABLE
+    exclude_nodes: tuple[str, ...] = ()
+    forms: Mapping[str, str] = field(default_factory=dict)
+    fold_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        wrong = [f"{form!r} of {node!r}" for node, form in self.forms.items() if form not in FORMS]
+        if wrong:
+            raise ModelOpsError(
+                f"forms: there is no form {', '.join(wrong)}",
+                remedy=f"Choose among {', '.join(FORMS)}.",
+            )
+
+    def excluded(self, model: ModelProto) -> set[str]:
+        """Return the names of the nodes that are to stay in FP32."""
+        names = node_names(model)
+        return set().union(*(meant(pattern, names) for pattern in self.exclude_nodes))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "weight_type": self.weight_type,
+            "granularity": self.granularity,
+            "op_types": sorted(self.op_types),
+            "exclude_nodes": sorted(self.exclude_nodes),
+            "forms": dict(self.forms),
+            "fold_inputs": self.fold_inputs,
+        }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The form of one node and why.
+
+    Attributes:
+        weight: the tensors that it is about.
+        elements: of the matrix that it multiplies with, 0 for other operators.
+    """
+
+    node: str
+    op: str
+    form: str
+    reason: str
+    weight: str
+    elements: int = 0
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what stands in the manifest."""
+        names = ("node", "op", "form", "reason", "weight")
+        return {name: getattr(self, name) for name in names}
+
+
+def shown(node: NodeProto) -> str:
+    """Return the name by which a node is listed, and which a recipe gives to mean it."""
+    return node.name or next(iter(node.output), "")
+
+
+def node_names(model: ModelProto) -> set[str]:
+    """Return the names of all nodes, as `shown` gives them."""
+    return {shown(node) for graph in all_graphs(model.graph) for node in graph.node}
+
+
+def meant(pattern: str, names: Collection[str]) -> set[str]:
+    """Return the names that a pattern means: the very one, or else what `*` and `?` match.
+
+    Brackets stand for themselves, since exporters number nodes with them: `/layers[0]/MatMul`.
+    """
+    if pattern in names:
+        return {pattern}
+    plain = pattern.replace("[", "[[]")
+    return {name for name in names if fnmatchcase(name, plain)}
+
+
+def unknown_names(recipe: Recipe, model: ModelProto) -> str:
+    """Say which names of a recipe no node has, and which ones there are like them; or nothing."""
+    names = node_names(model)
+    patterns = [pattern for pattern in recipe.exclude_nodes if not meant(pattern, names)]
+    unknown = dict.fromkeys(patterns, "exclude_nodes")
+    unknown |= {name: "forms" for name in recipe.forms if name not in names}
+    if not unknown:
+        return ""
+    named = ", ".join(f"{name!r} ({option})" for name, option in unknown.items())
+    like = sorted({name for text in unknown for name in get_close_matches(text, names)})
+    return f"No node is called {named}.{' There are ' + ', '.join(like) + '.' if like else ''}"

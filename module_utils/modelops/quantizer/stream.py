@@ -1,0 +1,449 @@
+"""The data file of a quantized model: laid out first, then written and hashed in one pass.
+
+Memory is bounded by the blocks in flight, whatever the model's size. The bytes do not depend on
+the number of threads: blocks are computed by a pool and taken from it in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from ..base.errors import ModelOpsError
+from ..base.files import CHUNK
+from ..model.reader import Extent
+from ..model.tensor_blocks import BLOCK_BYTES, F32, Block, Weight, read_exactly
+
+I8 = npt.NDArray[np.int8]
+Buffer = bytes | memoryview
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Scales below this are replaced by 1.0, as onnxruntime.quantization.compute_scale_zp does.
+TINY = np.finfo(np.float32).tiny
+# An INT8 weight up to this size is transposed in memory, a larger one through a scratch file.
+TRANSPOSE_IN_MEMORY = 16 << 20
+LARGE = 64 << 10  # tensors from here on start at a page, so that a reader may map them
+PAGE, WORD = 4096, 64
+
+
+class Sink(Protocol):
+    """Where the data file goes."""
+
+    def write(self, chunk: Buffer, /) -> int: ...
+
+
+class Segment(NamedTuple):
+    """A tensor of the data file.
+
+    Attributes:
+        name, data_type, dims: what the graph says of it (`data_type` is a TensorProto.DataType).
+        length: its bytes.
+        chunks: makes its bytes, in order, in pieces of any size. Segments are asked in file order.
+        content: what the bytes are of: equal for equal bytes, whatever the plan. Empty is unknown.
+        extent: where the source has these very bytes, if it does in a data file.
+    """
+
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    length: int
+    chunks: Callable[[ThreadPoolExecutor], Iterator[Buffer]]
+    content: tuple[Any, ...] = ()
+    extent: Extent | None = None
+
+    def at(self, location: str, offset: int) -> TensorProto:
+        """Return the graph's tensor that points to a place in a data file."""
+        tensor = TensorProto(
+            name=self.name,
+            data_type=self.data_type,
+            dims=self.dims,
+            data_location=TensorProto.EXTERNAL,
+        )
+        fields = {"location": location, "offset": offset, "length": self.length}
+        for key, value in fields.items():
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor
+
+
+class Layout:
+    """Where each segment lies in the data file `location`.
+
+    Attributes:
+        segments: each with its offset.
+        size: bytes of the data file.
+        content_bytes: those of the tensors, wherever they lie.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self.segments: list[tuple[int, Segment]] = []
+        self.size = self.content_bytes = 0
+
+    def add(self, segment: Segment) -> TensorProto:
+        """Give a segment its place and return the graph's tensor that points there."""
+        align = PAGE if segment.length >= LARGE else WORD
+        offset = self.size + -self.size % align
+        self.segments.append((offset, segment))
+        self.size = offset + segment.length
+        self.content_bytes += segment.length
+        return segment.at(self.location, offset)
+
+    def stream(
+        self, out: Sink | None, threads: int, progress: Callable[[int], None] | None = None
+    ) -> str:
+        """Produce the data file once, in order, and return its SHA-256.
+
+        Args:
+            out: where to write; None only computes the hash (check mode, comparison).
+            threads: threads that read and quantize; writing and hashing have the caller's.
+            progress: called with the bytes produced so far.
+        """
+        digest = hashlib.sha256()
+        position = 0
+
+        def put(chunk: Buffer) -> None:
+            nonlocal position
+            digest.update(chunk)
+            if out is not None:
+                out.write(chunk)
+            position += len(chunk)
+
+        with ThreadPoolExecutor(threads) as pool:
+            for offset, segment in self.segments:
+                put(bytes(offset - position))
+                for chunk in segment.chunks(pool):
+                    put(chunk)
+                    if progress is not None:
+                        progress(position)
+                assert position == offset + segment.length, segment.name
+        return digest.hexdigest()
+
+
+def copied(
+    extent: Extent, data_type: int, checked: str = ""
+) -> Callable[[ThreadPoolExecutor | None], Iterator[Buffer]]:
+    """The chunks of a tensor that is kept as it is.
+
+    With `checked`, the tensor's name, NaN and Inf are refused as in a quantized weight.
+    """
+
+    def chunks(_pool: ThreadPoolExecutor | None) -> Iterator[Buffer]:
+        buffer = memoryview(bytearray(min(CHUNK, max(1, extent.length))))
+        with extent.path.open("rb", buffering=0) as handle:
+            handle.seek(extent.offset)
+            for start in range(0, extent.length, len(buffer)):
+                part = buffer[: min(len(buffer), extent.length - start)]
+                read_exactly(handle, part, extent.path)
+                if checked:
+                    require_finite(part, data_type, checked)
+                yield part
+
+    return chunks
+
+
+def require_finite(raw: Buffer, data_type: int, name: str) -> None:
+    """Refuse NaN and Inf among the raw values of a weight; types without them pass.
+
+    Raises:
+        ModelOpsError: naming the tensor.
+    """
+    # The exponent is all ones in NaN and Inf, whatever the type: (bits of a value, exponent mask).
+    masks: dict[int, tuple[str, int]] = {
+        TensorProto.FLOAT: ("<u4", 0x7F800000),
+        TensorProto.FLOAT16: ("<u2", 0x7C00),
+        TensorProto.BFLOAT16: ("<u2", 0x7F80),
+    }
+    dtype, mask = masks.get(data_type, ("", 0))
+    if dtype and ((np.frombuffer(raw, dtype) & mask) == mask).any():
+        raise _not_finite(name)
+
+
+def _not_finite(name: str) -> ModelOpsError:
+    return ModelOpsError(
+        "the weight holds NaN or Inf",
+        where=f"tensor {name!r}",
+        remedy="Export the model again, or name its node in exclude_nodes.",
+    )
+
+
+def constant(content: bytes) -> Callable[[ThreadPoolExecutor], Iterator[Buffer]]:
+    """The chunks of a small tensor."""
+    return lambda _pool: iter((content,))
+
+
+def computed(
+    make: Callable[[ThreadPoolExecutor], bytes],
+) -> Callable[[ThreadPoolExecutor], Iterator[Buffer]]:
+    """The chunks of a small tensor that is known when its turn comes."""
+    return lambda pool: iter((make(pool),))
+
+
+class QuantizedWeight:
+    """A weight on its way to symmetric INT8: q = rint(w / scale), scale = absmax / 127.
+
+    Formula, rounding and the order of operations are those of onnxruntime.quantization
+    (compute_scale_zp, quantize_nparray) for QInt8, symmetric, no reduce_range, so the bytes are
+    the same: the scale is computed in float64 and stored as float32, the division is float32.
+
+    Args:
+        weight: the FP32 matrix [rows, columns] as stored.
+        axis: 0 for a scale a row, 1 for a scale a column, None for one scale.
+        transpose: whether the INT8 matrix is written as [columns, rows].
+        scratch: the folder for the scratch file of a large transposition.
+    """
+
+    def __init__(
+        self, weight: Weight, axis: int | None, transpose: bool, scratch: Path | None
+    ) -> None:
+        self._weight = weight
+        self._axis = axis
+        self._transpose = transpose
+        self._scratch = scratch
+        self._scale: F32 | None = None
+
+    def scale_bytes(self, pool: ThreadPoolExecutor, factor: float = 1.0) -> bytes:
+        """The float32 scales; `factor` is multiplied in (Gemm's alpha).
+
+        They are known once `chunks` has run, which it has not where the values are stored already.
+        """
+        if self._scale is None:
+            for _ in self.chunks(pool):
+                pass
+        assert self._scale is not None
+        return (self._scale * np.float32(factor)).tobytes()
+
+    def chunks(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
+        """Yield the INT8 bytes in the order of the data file.
+
+        Raises:
+            ModelOpsError: the weight holds NaN or Inf, or its file shrank.
+        """
+        weight = self._weight
+        if self._axis == 0:
+            self._scale = np.ones(weight.rows, np.float32)
+        else:
+            self._scale = scales(self._absmax(pool), weight.name)
+        if self._transpose:
+            yield from transposed(
+                pool, self._quantize, weight.blocks(), (weight.rows, weight.columns), self._scratch
+            )
+            return
+        for q in in_order(pool, self._quantize, weight.blocks()):
+            yield q.data.cast("B")
+
+    def _absmax(self, pool: ThreadPoolExecutor) -> F32:
+        """The largest |w| of the whole weight [] or of each column [columns]."""
+        result = np.zeros(() if self._axis is None else self._weight.columns, np.float32)
+        blocks = self._weight.blocks()
+        for block, found in in_order(pool, lambda b: (b, self._block_absmax(b)), blocks):
+            if self._axis is None:
+                result = np.maximum(result, found)
+            else:
+                part = result[block.column : block.column + block.columns]
+                np.maximum(part, found, out=part)
+        return result
+
+    def _block_absmax(self, block: Block) -> F32:
+        x = self._weight.read(block)
+        np.abs(x, out=x)
+        largest: F32 = np.asarray(np.max(x, axis=None if self._axis is None else 0))
+        return largest
+
+    def _quantize(self, block: Block) -> I8:
+        x = self._weight.read(block)
+        assert self._scale is not None
+        if self._axis == 0:
+            # A row may come in several blocks, when it is longer than one: read it whole then.
+            scale = self._row_scales(block, x)
+            x = x if block.columns == self._weight.columns else self._weight.read(block)
+            np.divide(x, scale[:, None], out=x)
+        elif self._axis == 1:
+            np.divide(x, self._scale[block.column : block.column + block.columns], out=x)
+        else:
+            np.divide(x, self._scale, out=x)
+        np.rint(x, out=x)
+        return x.astype(np.int8)
+
+    def _row_scales(self, block: Block, x: F32) -> F32:
+        """A row's scale needs that row only, so one pass over the file is enough."""
+        assert self._scale is not None
+        if block.columns == self._weight.columns:
+            absmax = np.maximum(x.max(axis=1), -x.min(axis=1))
+        else:
+            row_blocks = (b for b in self._weight.blocks() if b.row == block.row)
+            absmax = np.array([max(float(np.abs(self._weight.read(b)).max()) for b in row_blocks)])
+        scale = scales(absmax.astype(np.float32), self._weight.name)
+        self._scale[block.row : block.row + block.rows] = scale
+        return scale
+
+
+class BlockQuantizedWeight:
+    """A weight on its way to the 8-bit blocks of MatMulNBits: [N, K / size, size] unsigned.
+
+    Each run of `size` values along K has its own scale, absmax / 127; stored is rint(w / scale)
+    + 128, the zero point that MatMulNBits takes when none is given. K is filled up with zeros.
+
+    Args:
+        weight: the FP32 matrix as stored, [K, N], or [N, K] with `transposed`.
+        size: values in a block, a power of two from 16.
+        scratch: the folder for the scratch file of a large transposition.
+    """
+
+    def __init__(self, weight: Weight, size: int, transposed: bool, scratch: Path | None) -> None:
+        self._weight, self._size, self._scratch = weight, size, scratch
+        self._transposed = transposed
+        k, self._n = (weight.rows, weight.columns)[:: -1 if transposed else 1]
+        self._blocks = -(-k // size)
+        self._scale: F32 = np.ones((self._n, self._blocks), np.float32)
+
+    @property
+    def dims(self) -> tuple[int, int, int]:
+        """The shape of the stored values."""
+        return self._n, self._blocks, self._size
+
+    def scale_bytes(self) -> bytes:
+        """The float32 scales [N, K / size], after `chunks` has run."""
+        return self._scale.tobytes()
+
+    def _scales(self, absmax: F32) -> tuple[F32, F32]:
+        """Return the scales to divide by, and those to store: 0 for a block of zeros.
+
+        MatMulNBits takes the zero point's share off in float, which leaves a rest of 1e-4 or so
+        of the scale: 1 would be seen in the result.
+        """
+        scale = scales(absmax, self._weight.name)
+        return scale, np.where(absmax < scale, np.float32(0), scale)
+
+    def chunks(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
+        """Yield the stored values in the order of the data file; raises as QuantizedWeight."""
+        weight = self._weight
+        if self._transposed:
+            row_bytes = max(BLOCK_BYTES, 4 * weight.columns)
+            for q in in_order(pool, self._quantize_rows, weight.blocks(row_bytes)):
+                yield q.data.cast("B")
+            return
+        padded = (self._blocks * self._size, weight.columns)
+        aligned = weight.blocks(multiple=self._size)
+        yield from transposed(pool, self._quantize_columns, aligned, padded, self._scratch)
+
+    def _quantize_rows(self, block: Block) -> I8:
+        """[rows of N, K] to [rows, padded K]."""
+        x = np.zeros((block.rows, self._blocks * self._size), np.float32)
+        x[:, : block.columns] = self._weight.read(block)
+        parts = x.reshape(block.rows, self._blocks, self._size)
+        scale, stored = self._scales(np.abs(parts).max(axis=2))
+        self._scale[block.row : block.row + block.rows] = stored
+        return _unsigned(parts / scale[:, :, None]).reshape(x.shape)
+
+    def _quantize_columns(self, block: Block) -> I8:
+        """[rows of K, some of N] to [padded rows, the same of N]."""
+        count = -(-block.rows // self._size)
+        x = np.zeros((count * self._size, block.columns), np.float32)
+        x[: block.rows] = self._weight.read(block)
+        parts = x.reshape(count, self._size, block.columns)
+        scale, stored = self._scales(np.abs(parts).max(axis=1))
+        first = block.row // self._size
+        columns = slice(block.column, block.column + block.columns)
+        self._scale[columns, first : first + count] = stored.T
+        return _unsigned(parts / scale[:, None, :]).reshape(x.shape)
+
+
+def scales(absmax: F32, name: str) -> F32:
+    """Return the scales for these largest values, as onnxruntime computes them.
+
+    Raises:
+        ModelOpsError: NaN or Inf; a maximum passes them on, so they tell of any in the weight.
+    """
+    if not np.isfinite(absmax).all():
+        raise _not_finite(name)
+    scale = 2.0 * absmax.astype(np.float64) / 254.0
+    return np.where(scale < TINY, 1.0, scale).astype(np.float32)
+
+
+def _unsigned(x: F32) -> I8:
+    """Round to 8 bits around 128; the bytes are unsigned, the type of the view does not matter."""
+    return (np.rint(x) + np.float32(128)).astype(np.uint8).view(np.int8)
+
+
+def transposed(
+    pool: ThreadPoolExecutor,
+    quantize: Callable[[Block], I8],
+    blocks: Iterable[Block],
+    shape: tuple[int, int],
+    scratch: Path | None,
+) -> Iterator[Buffer]:
+    """Yield the transpose of a quantized matrix in the order of its bytes.
+
+    A large one goes through a scratch file: each block is written transposed, then strips of
+    output rows are gathered. The strips read contiguous pieces of every block, so this costs one
+    more pass over the INT8 bytes and memory for one strip.
+
+    Args:
+        quantize: gives a block's values; it may give more rows than the block has, as padding.
+        blocks: the parts of the matrix.
+        shape: [rows, columns] of the quantized matrix before it is transposed.
+        scratch: the folder of the scratch file; None takes the system's.
+    """
+    rows, columns = shape
+    if rows * columns <= TRANSPOSE_IN_MEMORY:
+        whole = np.empty((columns, rows), np.int8)
+
+        def place(block: Block) -> None:
+            q = quantize(block)
+            across = slice(block.column, block.column + block.columns)
+            whole[across, block.row : block.row + q.shape[0]] = q.T
+
+        for _ in in_order(pool, place, blocks):
+            pass
+        yield whole.data.cast("B")
+        return
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        tiles: list[tuple[Block, int, int]] = []
+
+        def tile(block: Block) -> tuple[Block, int, bytes]:
+            q = quantize(block)
+            return block, q.shape[0], q.T.tobytes()
+
+        for block, height, content in in_order(pool, tile, blocks):
+            tiles.append((block, height, file.tell()))
+            file.write(content)
+        strip = max(1, TRANSPOSE_IN_MEMORY // (2 * rows))
+        for start in range(0, columns, strip):
+            stop = min(columns, start + strip)
+            result = np.empty((stop - start, rows), np.int8)
+            for block, height, offset in tiles:
+                low, high = max(start, block.column), min(stop, block.column + block.columns)
+                if low >= high:
+                    continue
+                file.seek(offset + (low - block.column) * height)
+                piece = np.frombuffer(file.read((high - low) * height), np.int8)
+                across = slice(block.row, block.row + height)
+                result[low - start : high - start, across] = piece.reshape(high - low, height)
+            yield result.data.cast("B")
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int = 4
+) -> Iterator[R]:
+    """Map with a pool, keep the order, and hold no more than `ahead` results at a time."""
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

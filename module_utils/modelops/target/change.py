@@ -1,0 +1,369 @@
+"""How pairs and configuration move on a target, and how an interrupted move is undone.
+
+Standard library only. A change is a list of small steps. Between any two of them, and within each,
+the configuration names a model whose graph and data are both there and belong together.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..base.errors import ModelOpsError
+from ..base.files import give_access, rename_durable, write_atomic
+from ..config import replace
+from . import run_lock
+from .store import FP32, State, Store, record, stamp
+
+
+class Step(NamedTuple):
+    """One thing to do, and how it is called."""
+
+    text: str
+    act: Callable[[], object]
+
+
+class Texts(NamedTuple):
+    """What the configuration says before, while the pair moves, and after."""
+
+    path: Path
+    before: bytes | None
+    fp32: bytes
+    after: bytes
+    aside: str = ""  # why the text before is kept under another name; empty: it is not
+
+
+class Change:
+    """The steps of one operation, and what it gives back."""
+
+    def __init__(self, store: Store, state: State) -> None:
+        self.store, self.state = store, state
+        self.steps: list[Step] = []
+        self.texts: Texts | None = None
+        self.notes: list[str] = []
+
+    def do(self, text: str, act: Callable[[], object]) -> None:
+        self.steps.append(Step(text, act))
+
+    def save(self, **fields: Any) -> None:
+        """Change the state and write it, as a step."""
+        self.state = {**self.state, **fields}
+        state = self.state
+        self.do("write state.json", lambda: self.store.save(state))
+
+    def perform(self, check_mode: bool) -> dict[str, Any]:
+        """Do the steps, or in check mode only tell them."""
+        if not check_mode:
+            for step in self.steps:
+                try:
+                    step.act()
+                except OSError as error:
+                    # A disk that somebody filled must not stand in the way back.
+                    if error.errno != errno.ENOSPC or not self.store.give_room():
+                        raise
+                    step.act()
+        result: dict[str, Any] = {
+            "changed": bool(self.steps),
+            "state": self.state,
+            "moved": [step.text for step in self.steps],
+            "notes": self.notes,
+        }
+        if self.texts:
+            there = self.texts.after if check_mode else replace.read(self.texts.path)
+            result["written"] = there == self.texts.after
+        if self.texts and self.texts.before != self.texts.after:
+            result["diff"] = {
+                "before_header": str(self.texts.path),
+                "after_header": str(self.texts.path),
+                "before": (self.texts.before or b"").decode(errors="replace"),
+                "after": self.texts.after.decode(errors="replace"),
+            }
+        return result
+
+
+@contextmanager
+def alone(store: Store, config: Mapping[str, Any] | None) -> Iterator[None]:
+    """Let one call at a time change the models' folder, and the configuration, which others share.
+
+    Args:
+        config: see config_file.Plan; without it the configuration of the last activation.
+
+    Raises:
+        ModelOpsError: another call is at work there for too long.
+    """
+    known = _stored(store, "path")
+    path = config["path"] if config else known.decode() if known else None
+    with ExitStack() as held:
+        held.enter_context(run_lock.one_call(store.root))
+        folder = Path(path).parent if path else store.root
+        if folder.is_dir() and not folder.samefile(store.root):
+            held.enter_context(run_lock.one_call(folder))
+        yield
+
+
+def recover(
+    store: Store, check_mode: bool = False, *, restore: bool = True
+) -> dict[str, Any] | None:
+    """Undo a move that was interrupted, so that everything is as before it; None without one.
+
+    Without `restore`, or when the pair of before is broken, the configuration goes on naming FP32.
+    """
+    try:
+        state = store.load()
+    except ModelOpsError:
+        return None  # whoever needs the state says what is wrong with it
+    pending = state["pending"]
+    if not pending:
+        return None
+    change = Change(store, state)
+    record(change.state, "undone", pending["in"] or FP32, "recovery", "it was interrupted")
+    change.do("undo the move that was interrupted", lambda: _undo(store, state, restore))
+    change.save(pending=None)
+    return change.perform(check_mode)
+
+
+def _undo(store: Store, state: State, restore: bool) -> None:
+    """Bring configuration and pairs back to where they were; killed inside, it starts over."""
+    pending = state["pending"]
+    path = Path(pending["config"])
+    texts = {kind: _stored(store, kind) for kind in ("before", "fp32", "after")}
+    current = replace.read(path)
+    # First the configuration names FP32, then the pairs move, then it names what it named before.
+    # Before and after may be one text, when one INT8 pair replaces another: no short cut there.
+    if current is not None and current != texts["fp32"]:
+        planned = current in (texts["before"], texts["after"]) and texts["fp32"] is not None
+        safe = texts["fp32"] if planned else _by_hand(store, current, path)
+        assert safe is not None
+        if safe != current:
+            require_way_back(store, None)
+            replace.replace(path, safe, replace.digest(current))
+        current = safe
+    arriving = store.releases / pending["in"] if pending["in"] else None
+    leaving = store.releases / pending["out"] if pending["out"] else None
+    # Its data file may still be that of what was leaving when it came to the graph alone.
+    names = pending.get("names") or [live.name for live in store.live]
+    for live in (live for live in store.live if live.name in names):
+        if arriving and live.exists() and not (arriving / live.name).exists():
+            rename_durable(live, arriving / live.name)
+    for live in reversed(store.live):
+        if leaving and (leaving / live.name).exists() and not live.exists():
+            rename_durable(leaving / live.name, live)
+    before, fp32 = texts["before"], texts["fp32"]
+    if not restore or current is None or before is None or fp32 is None:
+        return
+    # Another model's run may have changed its own block since.
+    back = before if current == fp32 else replace.carry_over(current, fp32, before)
+    if back not in (None, current) and not store.live_problems(state, True):
+        assert back is not None
+        replace.replace(path, back, replace.digest(current))
+
+
+def switch(
+    change: Change,
+    arriving: str | None,
+    *,
+    damaged: bool,
+    move_out: bool = True,
+    listed: Mapping[str, Any] | None = None,
+) -> None:
+    """Plan the moves: FP32 in the configuration, old pair out, new pair in, the new text.
+
+    Args:
+        arriving: the release whose pair moves to the live names; None for none.
+        listed: its manifest; that in the store by default.
+        damaged: whether the pair at the live names is not what the state says.
+        move_out: whether the pair at the live names leaves.
+    """
+    store, state, texts = change.store, change.state, change.texts
+    assert texts is not None
+    for path in (*store.live, store.releases.parent, store.releases, store.incoming):
+        if path.is_symlink():
+            raise ModelOpsError(
+                "a symbolic link stands where a file or folder of this project belongs",
+                where=path,
+                remedy="Look who put it there, and remove it.",
+            )
+    there = [path for path in store.live if path.exists()] if move_out else []
+    leaving = _leaving(store, state, damaged) if there else None
+    if leaving:
+        folder = store.releases / leaving
+        if leaving.startswith("damaged-") and folder.exists():
+            change.do(f"remove {folder}", lambda: shutil.rmtree(folder))
+        change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
+    for kind in ("before", "fp32", "after"):
+        text = getattr(texts, kind)
+        change.do(f"keep the text {kind}", partial(keep_text, store, kind, text))
+    arrives = (listed or store.manifest(arriving))["artifacts"] if arriving else []
+    names = [entry["name"] for entry in arrives]
+    change.save(pending={"in": arriving, "out": leaving, "names": names, "config": str(texts.path)})
+    write_config(change, texts.before, texts.fp32)
+    for path in there:
+        assert leaving is not None
+        move(change, path, store.releases / leaving / path.name)
+    if arriving:
+        for path in (path for path in reversed(store.live) if path.name in names):
+            move(
+                change,
+                store.releases / arriving / path.name,
+                path,
+                like=store.root / store.fp32_graph,
+            )
+    write_config(change, texts.fp32, texts.after)
+
+
+def _leaving(store: Store, state: State, damaged: bool) -> str:
+    """Return the folder that the pair at the live names moves to; nothing of anybody's is lost."""
+    home = store.releases / str(state["live"])
+    taken = any((home / path.name).exists() for path in store.live)
+    if state["live"] is None or (taken and not damaged):
+        return f"unmanaged-{stamp()}"
+    return f"damaged-{state['live']}" if damaged else str(state["live"])
+
+
+def planned_texts(
+    store: Store, config: Mapping[str, Any] | None, to: str, *, moved: bool = False
+) -> Texts:
+    """Return the texts that lead to naming `to`, with or without a controller's plan.
+
+    Args:
+        config: see config_file.Plan; with `unreadable`, why there is no plan on the file.
+        moved: the configuration was written since the plan was made.
+    """
+    if config is not None and config.get("unreadable"):
+        return _stored_texts(store, config, to)
+    if config is not None and not moved and not _changed_since(store, config):
+        plan = replace.Plan(config)
+        gone = _stored_for(store, plan.path, to) if plan.before is None else None
+        fp32 = gone or plan.fp32
+        return Texts(plan.path, plan.before, fp32, fp32 if to == FP32 else gone or plan.int8)
+    path = Path(_required(_stored(store, "path"), store).decode())
+    current = _required(replace.read(path), store)
+    if current == _stored(store, "after"):
+        fp32 = _required(_stored(store, "fp32"), store)
+    else:
+        fp32 = _by_hand(store, current, path)
+    return Texts(path, current, fp32, fp32 if to == FP32 else current)
+
+
+def _changed_since(store: Store, config: Mapping[str, Any]) -> bool:
+    """Tell whether a file is not the one that its edits were planned for, but can do without them.
+
+    Another model's run may have changed its own block; that must not stand in a way back.
+    """
+    now = replace.read(Path(config["path"]))
+    known = _stored(store, "path") == str(config["path"]).encode()
+    return known and now is not None and replace.digest(now) != config["sha256"]
+
+
+def _stored_texts(store: Store, config: Mapping[str, Any], to: str) -> Texts:
+    """Return the texts of the last activation, for a file that nobody can plan an edit of."""
+    path, why = Path(config["path"]), str(config["unreadable"])
+    fp32, wanted = _stored_for(store, path, FP32), _stored_for(store, path, to)
+    if fp32 is None or wanted is None:
+        raise ModelOpsError(why, where=store.texts, remedy="No earlier text is stored here.")
+    fp32, wanted = (_true_of_others(store, text, path) for text in (fp32, wanted))
+    return Texts(path, replace.read(path), fp32, wanted, why)
+
+
+def _true_of_others(store: Store, text: bytes, path: Path) -> bytes:
+    """Let a text of earlier name the INT8 of another model only where that is in service now."""
+    for folder in sorted(store.releases.parent.iterdir()):
+        if folder == store.releases or not (folder / "state.json").is_file():
+            continue
+        with suppress(ModelOpsError):  # nothing of another model may block this one's way back
+            other = Store(store.root, folder.name)
+            state = other.load()
+            if state["active"] == FP32 or other.live_problems(state, False):
+                text = replace.without_int8(text, other.name, path)
+    return text
+
+
+def _stored_for(store: Store, path: Path, to: str) -> bytes | None:
+    """Return the text of the last activation that names `to`, when it was of this file."""
+    if _stored(store, "path") != str(path).encode():
+        return None
+    return _stored(store, "fp32" if to == FP32 else "after")
+
+
+def _by_hand(store: Store, current: bytes, path: Path) -> bytes:
+    """Let a text that somebody edited after us name FP32: in our lines, else in the name alone."""
+    after, fp32 = _stored(store, "after"), _stored(store, "fp32")
+    carried = replace.carry_over(current, after, fp32) if after and fp32 else None
+    return carried or replace.without_int8(current, store.name, path)
+
+
+def _required(text: bytes | None, store: Store) -> bytes:
+    if text is None:
+        raise ModelOpsError(
+            "it is not known how the configuration named FP32",
+            where=store.texts,
+            remedy="Run rollback.yml, which plans it anew.",
+        )
+    return text
+
+
+def _stored(store: Store, kind: str) -> bytes | None:
+    path = store.texts / kind
+    return path.read_bytes() if path.is_file() else None
+
+
+def keep_text(store: Store, kind: str, text: bytes | None) -> None:
+    store.texts.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if text is None:
+        (store.texts / kind).unlink(missing_ok=True)
+    else:
+        write_atomic(store.texts / kind, text, 0o600)
+
+
+def write_config(change: Change, current: bytes | None, wanted: bytes) -> None:
+    texts = change.texts
+    assert texts is not None
+    if texts.aside and current is not None and current == texts.before != wanted:
+        aside = texts.path.with_name(f"{texts.path.name}.aside-{stamp()}")
+        change.do(f"keep {texts.path} as {aside}", lambda: replace.keep_aside(texts.path, aside))
+        change.notes.append(
+            f"{texts.path} got the text of the last activation back, since no edit could be made in"
+            f" it ({texts.aside}). What was there is {aside}."
+        )
+    if current != wanted:
+        change.do(
+            f"write {texts.path}",
+            lambda: replace.replace(texts.path, wanted, replace.digest(current)),
+        )
+
+
+def move(change: Change, source: Path, dest: Path, like: Path | None = None) -> None:
+    """Plan a move; what arrives `like` another file can be read by whoever reads that one."""
+
+    def act() -> None:
+        if like is not None:
+            give_access(source, like)
+        rename_durable(source, dest)
+
+    change.do(f"move {source} -> {dest}", act)
+
+
+def require_way_back(store: Store, listed: Mapping[str, Any] | None) -> None:
+    wrong = store.fp32_problems(list(listed["source"]) if listed else None, listed is not None)
+    if wrong:
+        raise ModelOpsError(
+            "the FP32 pair, the way back, is not whole: " + "; ".join(wrong),
+            where=store.root,
+            remedy="Copy the FP32 pair that was quantized there again. Nothing was changed.",
+        )
+
+
+def joined(first: dict[str, Any] | None, second: dict[str, Any]) -> dict[str, Any]:
+    """Join what recovery did with what the operation did."""
+    if first is None:
+        return second
+    return {
+        **second,
+        "changed": True,
+        **{name: [*first[name], *second[name]] for name in ("moved", "notes")},
+    }

@@ -1,0 +1,409 @@
+"""Releases on a target: stage, activate, commit, revert, roll back, prune.
+
+Standard library only. Every operation is a list of small steps (see moves), so that check mode
+prints what a real run does. What was under way stands in the state; `recover` undoes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import ModelOpsError
+from ..base.files import fsync_dir, rename_durable, write_atomic
+from ..config import replace
+from ..pair import manifest
+from .change import (
+    Change,
+    Texts,
+    joined,
+    keep_text,
+    move,
+    planned_texts,
+    recover,
+    require_way_back,
+    switch,
+    write_config,
+)
+from .store import FP32, Store, fresh_state, record, stamp
+
+TRANSFER_AGAIN = "Run quantize.yml again: the pair is then transferred again."
+
+
+def query(store: Store, verify: bool) -> dict[str, Any]:
+    """Return the state and what is wrong, without changing anything.
+
+    Returns:
+        `state`; `whole`: the releases whose artifacts and golden data are right; `golden`: the file
+        of each that has golden data; `problems`; `free_bytes` of the disk.
+    """
+    problems: list[str] = []
+    whole: list[str] = []
+    try:
+        state = store.load()
+    except ModelOpsError as error:
+        state = fresh_state()
+        problems.append(str(error))
+    problems += store.fp32_problems(None, False)
+    if state["pending"]:
+        problems.append("a move was interrupted; the next change undoes it first")
+    wrong = store.live_problems(state, verify)
+    problems += wrong
+    if state["live"] and not wrong:
+        whole.append(state["live"])
+    for release in store.staged():
+        if release not in whole and not _staged_problems(store, release, verify):
+            whole.append(release)
+    whole = [release for release in whole if not store.golden_problems(release, verify)]
+    free = shutil.disk_usage(store.root).free if store.root.is_dir() else 0
+    golden = {release: str(path) for release in whole if (path := store.golden(release))}
+    return {
+        "state": state, "whole": whole, "golden": golden, "problems": problems, "free_bytes": free,
+    }  # fmt: skip
+
+
+def stage(
+    store: Store, release: str, listed: Mapping[str, Any], incoming: Path, check_mode: bool
+) -> dict[str, Any]:
+    """Verify a transferred pair by SHA-256 and make it a release.
+
+    Args:
+        listed: the manifest that it must fit.
+        incoming: the folder that it lies in.
+
+    Raises:
+        ModelOpsError: every mismatch at once, with `mismatched`, the names to send again.
+    """
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered
+    state = store.load()
+    entries = manifest.check(listed)["artifacts"]
+    folder = store.folder(release)
+    store.require_own(listed, f"release {release}")
+    if listed["release_id"] != release:
+        raise ModelOpsError(
+            f"the manifest is that of release {listed['release_id']}",
+            where=f"release {release}",
+            remedy=f"Give the manifest of {release}.",
+        )
+    change = Change(store, state)
+    files = manifest.files(listed)
+    if state["live"] == release and not store.whole(store.root, entries, True):
+        files = [entry for entry in files if entry not in entries]
+    here = {row["name"] for row in manifest.verify(folder, files) if row["ok"]}
+    rows = manifest.verify(incoming, [e for e in files if e["name"] not in here])
+    wrong = [row for row in rows if not row["ok"]]
+    if wrong and not (check_mode and not incoming.is_dir()):
+        raise ModelOpsError(
+            "; ".join(f"{incoming / row['name']}: {row['problem']}" for row in wrong),
+            where=f"release {release}",
+            remedy=TRANSFER_AGAIN,
+            mismatched=[row["name"] for row in wrong],
+        )
+    if not rows and (folder / manifest.MANIFEST).is_file():
+        return joined(recovered, change.perform(check_mode))
+    content = manifest.dump(listed)
+    change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
+    change.do(
+        f"write {folder / manifest.MANIFEST}",
+        lambda: write_atomic(folder / manifest.MANIFEST, content),
+    )
+    for row in sorted(rows, key=lambda row: row["name"], reverse=True):  # the data, then the graph
+        move(change, incoming / row["name"], folder / row["name"])
+    change.do(f"clear {incoming}", lambda: _clear_incoming(store, incoming))
+    return joined(recovered, change.perform(check_mode))
+
+
+def activate(
+    store: Store,
+    release: str,
+    config: Mapping[str, Any],
+    *,
+    previous: Mapping[str, Any],
+    confirm_s: int,
+    by: str,
+    listed: Mapping[str, Any] | None = None,
+    unvoid: bool = False,
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """Make a release the live one and let the configuration name it; a commit must follow.
+
+    Args:
+        config: see config_file.Plan.
+        previous: the owner's values from before INT8, kept for the way back.
+        confirm_s: seconds until the activation counts as lost when no commit comes.
+        by: who does it, for the history.
+        listed: the manifest, for check mode before the pair was staged.
+        unvoid: lift the release's being void.
+
+    Raises:
+        ModelOpsError: no way back, a void or incomplete release, a link at a destination, or the
+            configuration changed meanwhile.
+    """
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered  # what follows depends on what the undoing leaves
+    state = store.load()
+    if release in state["void"] and not unvoid:
+        raise ModelOpsError(
+            f"release {release} is void: {state['void'][release]}",
+            where=store.root,
+            remedy="Make another one, or lift it with activate_unvoid=" + release,
+        )
+    live_wrong = store.live_problems(state, True)
+    stays = state["live"] == release and not live_wrong
+    staged_wrong = _staged_problems(store, release, True)
+    if not stays and staged_wrong and not (check_mode and listed):
+        raise ModelOpsError(
+            "the release is not complete: " + "; ".join(staged_wrong),
+            where=store.folder(release),
+            remedy=TRANSFER_AGAIN,
+        )
+    listed = listed or store.manifest(release)
+    require_way_back(store, listed)
+    plan = replace.Plan(config)
+    change = Change(store, state)
+    change.texts = Texts(plan.path, plan.before, plan.fp32, plan.int8)
+    if stays and state["active"] == release and plan.before == plan.int8:
+        return joined(recovered, change.perform(check_mode))
+    before = {"active": state["active"], "live": state["live"]}
+    if state["active"] == release or not state["confirmed"]:
+        # A repair, or one that nobody validated: behind it lies what lay behind that one before.
+        before = state["before"] or {"active": FP32, "live": None}
+    if before["active"] == release:
+        before = {"active": FP32, "live": None}
+    void = {k: v for k, v in state["void"].items() if k != release}
+    change.state = {**state, "void": void, "previous": dict(previous) or state["previous"]}
+    if not check_mode:
+        replace.require_replaceable(plan.path)
+    _keep_backup(change, plan)
+    switch(
+        change, None if stays else release,
+        damaged=bool(live_wrong), move_out=not stays, listed=listed,
+    )  # fmt: skip
+    record(change.state, "activated", release, by)
+    change.save(
+        active=release,
+        live=release,
+        confirmed=False,
+        deadline=int(time.time()) + confirm_s,
+        before=before,
+        pending=None,
+    )
+    return joined(recovered, change.perform(check_mode))
+
+
+def commit(store: Store, release: str, by: str, verdict: str, check_mode: bool) -> dict[str, Any]:
+    """Confirm an activation: the release is the last good one now."""
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered
+    state = store.load()
+    change = Change(store, state)
+    # Check mode did not activate what it is asked to commit, so it cannot look at it.
+    if state["active"] != release and not check_mode:
+        raise ModelOpsError(
+            f"release {release} is not active, {state['active']} is", where=store.root
+        )
+    if not check_mode and (wrong := store.live_problems(state, False)):
+        raise ModelOpsError(
+            "the live pair is not whole: " + "; ".join(wrong),
+            where=store.root,
+            remedy="Run quantize.yml again, which repairs it, or rollback.yml.",
+        )
+    if state["active"] != release or not state["confirmed"]:
+        record(change.state, "committed", release, by, verdict)
+        change.save(confirmed=True, deadline=None, before=None, last_good=release)
+    return joined(recovered, change.perform(check_mode))
+
+
+def revert(
+    store: Store,
+    config: Mapping[str, Any] | None,
+    *,
+    by: str,
+    reason: str,
+    void: bool,
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """Go back to what was before an activation that is not confirmed.
+
+    Args:
+        config: see config_file.Plan; None where no controller is there to plan it.
+        void: never activate the release again.
+
+    Raises:
+        ModelOpsError: the configuration cannot be made to name what was before.
+    """
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered
+    state = store.load()
+    change = Change(store, state)
+    if state["confirmed"]:
+        return joined(recovered, change.perform(check_mode))
+    release, to = state["active"], state["before"]["active"]
+    if to != FP32 and (to in state["void"] or _staged_problems(store, to, False)):
+        to = FP32  # the release before is gone or void; FP32 never is
+    if void:
+        change.state = {**state, "void": {**state["void"], release: reason}}
+    try:
+        change.texts = planned_texts(store, config, to, moved=bool(recovered))
+        require_way_back(store, None)
+    except ModelOpsError as error:
+        record(change.state, "revert failed", release, by, f"{reason}: {error}")
+        change.save()
+        change.perform(check_mode)
+        raise
+    switch(change, None if to == FP32 else to, damaged=bool(store.live_problems(state, False)))
+    record(change.state, "reverted", release, by, reason)
+    live = None if to == FP32 else to
+    change.save(
+        active=to, live=live, confirmed=True, deadline=None, before=None, pending=None,
+    )  # fmt: skip
+    return joined(recovered, change.perform(check_mode))
+
+
+def roll_back(
+    store: Store,
+    to: str,
+    config: Mapping[str, Any],
+    *,
+    by: str,
+    reason: str,
+    void: bool,
+    only_from: str | None = None,
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """Go back to FP32 (`fp32`), to the last good release (`last_good`) or to a named one.
+
+    FP32 needs nothing but the configuration: the INT8 pair stays where it is, unless it is void.
+    With `only_from` nothing changes unless that release is active.
+
+    Raises:
+        ModelOpsError: the release is absent, void or incomplete.
+    """
+    broken = _put_broken_state_aside(store, to, check_mode)
+    # On the way to FP32 nothing restores a text that names INT8, whatever happens after.
+    recovered = recover(store, check_mode, restore=to != FP32) if not broken else None
+    if recovered and check_mode:
+        return recovered
+    state = fresh_state() if broken and check_mode else store.load()
+    change = Change(store, state)
+    to = state["last_good"] if to == "last_good" else to
+    left = state["active"]
+    if only_from and left != only_from:
+        return joined(recovered, change.perform(check_mode))
+    if left == FP32 and config.get("unreadable") and not recovered:
+        # It may be that the owner is at work in it: what INT8 left no trace in stays his.
+        raise ModelOpsError(str(config["unreadable"]), where=store.root)
+    if void and left != FP32:
+        change.state = {**state, "void": {**state["void"], left: reason}}
+    change.texts = planned_texts(store, config, to, moved=bool(recovered))
+    if to == FP32:
+        require_way_back(store, None)
+        if state["active"] == FP32 and change.texts.before == change.texts.after:
+            return joined(recovered, change.perform(check_mode))
+        write_config(change, change.texts.before, change.texts.after)
+        record(change.state, "rolled back", FP32, by, reason)
+        change.save(active=FP32, confirmed=True, deadline=None, before=None)
+        if void and state["live"]:
+            after = change.texts.after
+            change.texts = Texts(change.texts.path, after, after, after)
+            switch(change, None, damaged=bool(store.live_problems(state, False)))
+            change.save(live=None, pending=None)
+        return joined(recovered, change.perform(check_mode))
+    if to in change.state["void"]:
+        raise ModelOpsError(
+            f"release {to} is void: {change.state['void'][to]}",
+            where=store.root,
+            remedy="Roll back to FP32 or to another release.",
+        )
+    stays = state["live"] == to and not store.live_problems(state, False)
+    if not stays and (wrong := _staged_problems(store, to, False)):
+        raise ModelOpsError(
+            "there is no such complete release: " + "; ".join(wrong),
+            where=store.root,
+            remedy=f"Roll back to FP32, or to one of: {', '.join(store.staged()) or 'none'}.",
+        )
+    if stays and state["active"] == to and change.texts.before == change.texts.after:
+        return joined(recovered, change.perform(check_mode))
+    require_way_back(store, None)
+    damaged = bool(store.live_problems(state, False))
+    switch(change, None if stays else to, damaged=damaged, move_out=not stays)
+    record(change.state, "rolled back", to, by, reason)
+    change.save(
+        active=to, live=to, last_good=to, confirmed=True, deadline=None, before=None, pending=None,
+    )  # fmt: skip
+    return joined(recovered, change.perform(check_mode))
+
+
+def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
+    """Remove releases that nobody needs, newest kept first, and what damaged ones left behind.
+
+    Never removed: the active, live and last good release, the one behind an activation that is
+    not confirmed, and a pair that the owner himself put there (`unmanaged-*`).
+    """
+    recovered = recover(store, check_mode)
+    if recovered and check_mode:
+        return recovered
+    state = store.load()
+    change = Change(store, state)
+    needed = {state["active"], state["live"], state["last_good"], FP32}
+    needed |= set((state["before"] or {}).values())
+    order = [entry["release"] for entry in reversed(state["history"])]
+    spare = [release for release in store.staged() if release not in needed]
+    spare.sort(key=lambda r: order.index(r) if r in order else len(order))
+    doomed = [store.releases / release for release in spare[keep:]]
+    if store.releases.is_dir():
+        doomed += sorted(store.releases.glob("damaged-*"))
+    for folder in doomed:
+        change.do(f"remove {folder}", partial(shutil.rmtree, folder))
+    older = store.releases.parent / "revert.pyz"  # for the timer of a version before, see takeover
+    if older.is_file() and state["confirmed"]:
+        change.do(f"remove {older}", older.unlink)
+    return joined(recovered, change.perform(check_mode))
+
+
+def _keep_backup(change: Change, plan: replace.Plan) -> None:
+    before, store = plan.before, change.store
+    path = str(plan.path).encode()
+    change.do("keep the configuration's path", lambda: keep_text(store, "path", path))
+    if before is not None and before != plan.int8:
+        backup = plan.path.with_name(f"{plan.path.name}.before-{store.name}_int8")
+        change.do(f"write {backup}", lambda: replace.keep_copy(plan.path, before, backup))
+
+
+def _clear_incoming(store: Store, incoming: Path) -> None:
+    """Remove the folder of a transfer that was staged; a folder that a person named stays."""
+    if incoming.parent == store.incoming:
+        shutil.rmtree(incoming, ignore_errors=True)
+        fsync_dir(store.incoming)
+
+
+def _staged_problems(store: Store, release: str, verify: bool) -> list[str]:
+    folder = store.folder(release)
+    try:
+        entries = store.manifest(release)["artifacts"]
+    except ModelOpsError as error:
+        return [str(error)]
+    return store.whole(folder, entries, verify)
+
+
+def _put_broken_state_aside(store: Store, to: str, check_mode: bool) -> bool:
+    """The way back to FP32 must not depend on a state that somebody damaged."""
+    try:
+        store.load()
+    except ModelOpsError:
+        if to != FP32:
+            raise
+        if not check_mode:
+            aside = store.state_file.with_name(f"state.json.broken-{stamp()}")
+            rename_durable(store.state_file, aside)
+        return True
+    return False

@@ -1,0 +1,76 @@
+"""The way back that needs no controller: a file on the target that a timer or a watcher runs.
+
+Standard library only. `write` puts this package's own sources, as they came to the target, into one
+Python archive. `python3 FILE due ROOT NAME` tells by its exit code whether an activation stands
+that nobody confirmed, `python3 FILE revert ROOT NAME` goes back to what was before it, and
+`python3 FILE watch ORDER ID` does both in time (see watcher).
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..base.errors import ModelOpsError
+from ..base.files import write_atomic
+from . import change, operations, watcher
+from .store import Store
+
+NAME = "revert.pyz"
+_MAIN = "import sys\nfrom modelops.target.self_revert import main\nsys.exit(main(sys.argv[1:]))\n"
+_USAGE = "usage: revert.pyz due|revert ROOT NAME, or revert.pyz watch ORDER ID"
+_REASON = "no commit came in time: the controller or the link to it was lost"
+
+
+def write(path: Path) -> None:
+    """Write the archive, unless it is there already with the same content."""
+    content = archive()
+    if path.is_file() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, content)
+
+
+def archive() -> bytes:
+    """Return the archive: this module and what it imported, equal for equal sources."""
+    package = __name__.rsplit(".", 2)[0]
+    texts = {"__main__.py": _MAIN, "modelops/__init__.py": ""}
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith(f"{package}.") and module.__spec__ is not None:
+            # Ansible brings modules in a zip file, so there is no path to read them from.
+            source = module.__spec__.loader.get_source(module.__spec__.name)  # type: ignore[union-attr]
+            place = "modelops" + name.removeprefix(package).replace(".", "/")
+            texts[f"{place}/__init__.py" if hasattr(module, "__path__") else f"{place}.py"] = source
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, text in sorted(texts.items()):
+            bundle.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the archive's command line; 0 means due, or done."""
+    try:
+        match [*arguments]:
+            case ["due", root, name]:
+                return 0 if Store(Path(root), name).is_due() else 1
+            case ["revert", root, name]:
+                _revert(Store(Path(root), name))
+            case ["watch", order, number]:
+                watcher.watch(Path(order), number, _revert)
+            case _:
+                print(_USAGE, file=sys.stderr)
+                return 2
+    except ModelOpsError as error:
+        print(error, file=sys.stderr)
+        return 3
+    return 0
+
+
+def _revert(store: Store) -> None:
+    with change.alone(store, None):
+        done = operations.revert(store, None, by="the target's timer", reason=_REASON, void=False)
+    print("\n".join(done["moved"]) or "there was nothing to go back from")

@@ -1,0 +1,282 @@
+"""What lies where on a target, and the state that says which release is in service.
+
+Standard library only: it runs with the target's own Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import ModelOpsError
+from ..base.files import write_atomic
+from ..model import declared
+from ..pair import manifest, names
+from . import takeover
+
+SCHEMA = 1
+FP32 = "fp32"
+HISTORY_LENGTH = 200
+# Room that a full disk cannot take: the way back writes a few small files.
+RESERVE_BYTES = 256 << 10
+
+State = dict[str, Any]
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def stamp() -> str:
+    """Return the time in UTC for a file name that nobody has yet."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+
+
+def fresh_state() -> State:
+    """Return the state of a target that never saw a release.
+
+    `active` is what the configuration names (FP32 or an id), `live` the release whose pair stands
+    under the live names, `last_good` the last one committed, `before` what was active and live
+    before an activation that is not confirmed yet, `pending` the move under way.
+    """
+    return {
+        "schema": SCHEMA,
+        "active": FP32,
+        "live": None,
+        "last_good": FP32,
+        "confirmed": True,
+        "deadline": None,
+        "before": None,
+        "pending": None,
+        "previous": {},
+        "void": {},
+        "history": [],
+    }
+
+
+class Store:
+    """What a target keeps of one model, in the folder that all its models share.
+
+    Raises:
+        ModelOpsError: no path can be made of the model's name.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root
+        self.name = names.check(name)
+        called = names.of(name)
+        # The graph comes first: wherever artifacts move, it leaves first and arrives last.
+        self.live = [root / called.int8, root / called.int8_data]
+        self.releases = takeover.place(root, self.name)
+        self.incoming = root / ".incoming"
+        self.state_file = self.releases / "state.json"
+        self.texts = self.releases / "config"
+
+    @property
+    def fp32_graph(self) -> Path:
+        """The FP32 graph."""
+        return self.root / names.of(self.name).fp32
+
+    @property
+    def reserve(self) -> Path:
+        """The file that keeps RESERVE_BYTES of the disk for the way back."""
+        return self.releases / "reserve"
+
+    def keep_room(self) -> None:
+        """Take the reserve, before a release needs it."""
+        self.releases.mkdir(parents=True, exist_ok=True)
+        if not self.reserve.is_file() or self.reserve.stat().st_size != RESERVE_BYTES:
+            write_atomic(self.reserve, os.urandom(RESERVE_BYTES))  # not sparse, on any file system
+
+    def give_room(self) -> bool:
+        """Give the reserve up; tell whether there was one."""
+        if not self.reserve.is_file():
+            return False
+        self.reserve.unlink()
+        return True
+
+    def folder(self, release: str) -> Path:
+        """Return the folder of a release.
+
+        Raises:
+            ModelOpsError: it is no release id, so it could name any folder.
+        """
+        if not manifest.RELEASE_ID.fullmatch(release):
+            raise ModelOpsError(
+                f"{release!r} is not a release id (16 hex digits)",
+                where=self.root,
+                remedy="playbooks/status.yml lists the releases.",
+            )
+        return self.releases / release
+
+    def load(self) -> State:
+        """Return the state; that of a new target when there is none.
+
+        Raises:
+            ModelOpsError: state.json is not usable.
+        """
+        try:
+            state = json.loads(self.state_file.read_bytes())
+        except FileNotFoundError:
+            return fresh_state()
+        except ValueError as error:
+            raise self._unusable(str(error)) from None
+        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+            raise self._unusable(f"schema {SCHEMA} is expected")
+        if set(fresh_state()) - set(state):
+            raise self._unusable("fields are missing")
+        malformed = [field for field, fine in _SHAPES.items() if not fine(state[field])]
+        if malformed:
+            raise self._unusable(f"{', '.join(malformed)} malformed")
+        return state
+
+    def is_due(self) -> bool:
+        """Tell whether an activation stands that nobody confirmed.
+
+        Raises:
+            ModelOpsError: as `load`.
+        """
+        state = self.load()
+        return bool(state["pending"]) or not state["confirmed"]
+
+    def save(self, state: State) -> None:
+        """Write the state, whole or not at all."""
+        text = json.dumps(state, indent=1, sort_keys=True, ensure_ascii=False)
+        write_atomic(self.state_file, (text + "\n").encode())
+
+    def manifest(self, release: str) -> dict[str, Any]:
+        """Return the manifest of a release.
+
+        Raises:
+            ModelOpsError: it is not usable, or that of another model.
+        """
+        path = self.folder(release) / manifest.MANIFEST
+        listed = manifest.load(path)
+        self.require_own(listed, path)
+        return listed
+
+    def require_own(self, listed: Mapping[str, Any], where: object) -> None:
+        """Refuse a manifest whose artifacts are not one or two files of this model.
+
+        Raises:
+            ModelOpsError: with what it lists instead.
+        """
+        found = {entry["name"] for entry in listed["artifacts"]}
+        graph, data = (path.name for path in self.live)
+        if found not in ({graph}, {graph, data}):
+            raise ModelOpsError(
+                f"the manifest is that of {', '.join(sorted(found))}, not of {graph}",
+                where=where,
+                remedy=f"Give the manifest of a release of {self.name}.",
+            )
+
+    def whole(self, folder: Path, entries: list[dict[str, Any]], verify: bool) -> list[str]:
+        """Return what is wrong with files in a folder, by size, with `verify` by SHA-256 too."""
+        if verify:
+            rows = manifest.verify(folder, entries)
+            return [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
+        wrong = []
+        for entry in entries:
+            path = folder / entry["name"]
+            if path.is_symlink() or not path.is_file():
+                wrong.append(f"{path}: missing or not a regular file")
+            elif path.stat().st_size != entry["size"]:
+                wrong.append(f"{path}: {path.stat().st_size} bytes instead of {entry['size']}")
+        return wrong
+
+    def golden_problems(self, release: str, verify: bool) -> list[str]:
+        """Return what is wrong with a release's golden data, which a release need not have."""
+        try:
+            listed = self.manifest(release)
+        except ModelOpsError as error:
+            return [str(error)]
+        golden = listed.get("golden")
+        return self.whole(self.folder(release), [golden], verify) if golden else []
+
+    def golden(self, release: str) -> Path | None:
+        """Return the file of a release's golden data, if its manifest lists some."""
+        listed = self.manifest(release).get("golden")
+        return self.folder(release) / listed["name"] if listed else None
+
+    def live_problems(self, state: State, verify: bool) -> list[str]:
+        """Return what is wrong with the live pair that the state names; empty when none is."""
+        if state["live"] is None:
+            return []
+        try:
+            entries = self.manifest(state["live"])["artifacts"]
+        except ModelOpsError as error:
+            return [str(error)]
+        return self.whole(self.root, entries, verify)
+
+    def fp32_problems(self, source: list[dict[str, Any]] | None, verify: bool) -> list[str]:
+        """Return what is wrong with the FP32 model, the way back of every release.
+
+        Args:
+            source: the manifest's entries of the FP32 files that the release was made from; without
+                it the graph and the data files that it names must be there, whatever is in them.
+        """
+        graph = names.of(self.name).fp32
+        if source and graph in {entry["name"] for entry in source}:
+            return self.whole(self.root, source, verify)
+        files = {graph, *self._data_files(graph)}
+        return [
+            f"{path}: missing, empty or not a regular file"
+            for path in map(self.root.joinpath, sorted(files))
+            if path.is_symlink() or not path.is_file() or path.stat().st_size == 0
+        ]
+
+    def _data_files(self, graph: str) -> list[str]:
+        """Return the data files of FP32: as its graph says, else as a release's manifest does."""
+        with suppress(ModelOpsError):
+            return list(declared.read(self.root / graph).files)
+        for release in self.staged():
+            with suppress(ModelOpsError):
+                source = [entry["name"] for entry in self.manifest(release)["source"]]
+                if graph in source:
+                    return source
+        return []
+
+    def staged(self) -> list[str]:
+        """Return the ids of the releases whose folder exists."""
+        if not self.releases.is_dir():
+            return []
+        names = sorted(path.name for path in self.releases.iterdir() if path.is_dir())
+        return [name for name in names if manifest.RELEASE_ID.fullmatch(name)]
+
+    def _unusable(self, why: str) -> ModelOpsError:
+        return ModelOpsError(
+            f"the state is not usable: {why}",
+            where=self.state_file,
+            remedy="Roll back to FP32 (rollback.yml): that puts the broken file aside as"
+            " state.json.broken and starts a new one.",
+        )
+
+
+def _has(value: Any, *fields: str) -> bool:
+    return value is None or (isinstance(value, dict) and set(fields) <= set(value))
+
+
+# Somebody may have edited the state: what the operations rely on.
+_SHAPES: dict[str, Callable[[Any], bool]] = {
+    "active": lambda v: isinstance(v, str),
+    "live": lambda v: v is None or isinstance(v, str),
+    "last_good": lambda v: isinstance(v, str),
+    "confirmed": lambda v: isinstance(v, bool),
+    "before": lambda v: _has(v, "active", "live"),
+    "pending": lambda v: _has(v, "in", "out", "config"),
+    "previous": lambda v: isinstance(v, dict),
+    "void": lambda v: isinstance(v, dict),
+    "history": lambda v: isinstance(v, list) and all(_has(e, "release") and e for e in v),
+}
+
+
+def record(state: State, event: str, release: str, by: str, reason: str = "") -> None:
+    """Append to the state's history; the oldest entries fall off."""
+    entry = {"at": now(), "by": by, "event": event, "release": release, "reason": reason}
+    state["history"] = [*state["history"], entry][-HISTORY_LENGTH:]

@@ -1,0 +1,150 @@
+"""A unit of systemd, the system's or a user's own: what it is, what it wrote, its processes.
+
+Standard library only. The user's own systemd is asked without any right of root.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import Any, NamedTuple
+
+from ..base.errors import ModelOpsError
+from . import processes
+
+JOURNAL_LINES = 25
+CALL_LIMIT_S = 30.0
+# Beyond a start's own limit: systemd's DefaultTimeoutStopSec is 90 s.
+STOP_LIMIT_S = 90.0
+# What a command line and a file name can be made of. A leading hyphen would be an option.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@._-]{0,199}")
+_FIELDS = {
+    "LoadState": "load", "ActiveState": "active", "SubState": "sub", "Result": "result",
+    "NRestarts": "restarts", "InvocationID": "invocation", "MainPID": "pid",
+    "ActiveEnterTimestamp": "since", "ActiveEnterTimestampMonotonic": "since_us",
+    "ControlGroup": "group",
+}  # fmt: skip
+
+
+class Unit(NamedTuple):
+    """How a service is; `invocation` changes with every start."""
+
+    load: str
+    active: str
+    sub: str
+    result: str
+    restarts: int
+    invocation: str
+    pid: int
+    since: str
+    since_us: int = 0  # on the clock of time.monotonic(); 0 before the first start
+    group: str = ""
+
+
+def check(name: str) -> str:
+    """Return a unit's name when command lines and file names can be made of it.
+
+    Raises:
+        ModelOpsError: they cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ModelOpsError(
+            f"{name!r} cannot be the name of a unit",
+            where="sarai_service_name",
+            remedy="Give 1 to 200 letters, digits and @ . _ - that begin with a letter or a digit.",
+        )
+    return name
+
+
+def word(text: str) -> str:
+    """Return a text as one word of a unit's command line (systemd.service(5), "Command lines").
+
+    Raises:
+        ModelOpsError: it holds a line's end or another control character.
+    """
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ModelOpsError(
+            f"{text!r} cannot stand in a unit: it holds a control character",
+            remedy="Correct the variable in the inventory.",
+        )
+    for plain, spelled in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+        text = text.replace(plain, spelled)
+    return f'"{text}"'
+
+
+class Systemd:
+    """A unit, as systemd knows it.
+
+    Raises:
+        ModelOpsError: nothing can be called so.
+    """
+
+    def __init__(self, name: str, user: bool = False) -> None:
+        self.name = check(name)
+        self._scope = ["--user"] if user else []
+
+    def look(self) -> Unit:
+        """Ask systemd for the state of the unit.
+
+        Raises:
+            ModelOpsError: there is no systemd to ask.
+        """
+        done = self._systemctl("show", self.name, "--property", ",".join(_FIELDS))
+        if done.returncode:
+            raise ModelOpsError(
+                f"systemd does not answer ({done.stderr.strip()})",
+                where=self.name,
+                remedy="Set sarai_service_manager to what runs the service on this host."
+                + (" A user's own needs: loginctl enable-linger." if self._scope else ""),
+            )
+        found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+        values: dict[str, Any] = {field: found.get(key, "") for key, field in _FIELDS.items()}
+        for number in ("restarts", "pid", "since_us"):
+            values[number] = int(values[number] or 0)
+        return Unit(**values)
+
+    def restart(self, limit_s: float) -> None:
+        """Restart the unit. That it does not start is told by its state, not here.
+
+        Its failures until now are forgotten: they are none of this start's, and systemd does not
+        start again what failed too often.
+        """
+        self._systemctl("daemon-reload")
+        self._systemctl("reset-failed", self.name)
+        self._systemctl("restart", self.name, limit_s=limit_s + STOP_LIMIT_S)
+
+    def told(self, invocation: str) -> str:
+        """Return the last lines that the unit wrote, of this start where they can be told apart."""
+        prefix = "--user-unit" if self._scope else "--unit"
+        for chosen in ([f"_SYSTEMD_INVOCATION_ID={invocation}"], [prefix, self.name]):
+            lines = ["--quiet", "--no-pager", "--output", "short", "--lines", str(JOURNAL_LINES)]
+            text = run("journalctl", *lines, *chosen).stdout.strip()
+            if text:
+                return f"Its journal says:\n{text}"
+        return "Its journal holds nothing that this user may read."
+
+    def processes(self, unit: Unit) -> set[int]:
+        """Return the unit's processes."""
+        return processes.of_cgroup(unit.group) or processes.with_children({unit.pid} - {0})
+
+    def _systemctl(
+        self, *arguments: str, limit_s: float = CALL_LIMIT_S
+    ) -> subprocess.CompletedProcess[str]:
+        return run("systemctl", *self._scope, *arguments, limit_s=limit_s)
+
+
+def run(
+    *command: str, limit_s: float = CALL_LIMIT_S, folder: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, without a shell; one that cannot be run has failed."""
+    # A login that no session manager made has no address of the user's own systemd.
+    folder_of_user = f"/run/user/{os.getuid()}" if hasattr(os, "getuid") else ""
+    environment = {"XDG_RUNTIME_DIR": folder_of_user, **os.environ}
+    try:
+        return subprocess.run(  # noqa: S603 - the operator's programs, no shell
+            command, capture_output=True, text=True, errors="replace", timeout=limit_s,
+            check=False, env=environment, cwd=folder, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))

@@ -1,0 +1,67 @@
+"""Why a host is not reached, from the very words of Ansible's connections."""
+
+from __future__ import annotations
+
+import pytest
+from modelops.preflight import unreachable
+
+URL = "HTTPSConnectionPool(host='pc', port=5986): Max retries exceeded with url: /wsman (Caused by"
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("ntlm: the specified credentials were rejected by the server", "the password is refused"),
+        (f"ntlm: {URL} SSLError(... certificate has expired (_ssl.c:1006)))", "has expired"),
+        (f"ntlm: {URL} SSLError(... certificate is not yet valid)))", "not valid yet"),
+        (f"ntlm: {URL} SSLError(... IP address mismatch, certificate is not valid", "another name"),
+        (f"ntlm: {URL} SSLError(... CERTIFICATE_VERIFY_FAILED] ...: self-signed", "not of the CA"),
+        (
+            f"ntlm: {URL} NewConnectionError(... [Errno 111] Connection refused'))",
+            "nothing listens",
+        ),
+        (f"ntlm: {URL} ConnectTimeoutError(..., 'timed out. (connect timeout=30)'", "not answer"),
+        ("ntlm: ('Connection aborted.', RemoteDisconnected('Remote end", "it broke the connection"),
+        (
+            "WSManFaultError: The Windows Remote Shell with ShellId X was not found on the server.",
+            "it broke the connection",
+        ),
+        ("This user is allowed a maximum number of 30 concurrent shells", "no more shells"),
+        (
+            "Failed to connect to the host via ssh: noel@agi1: Permission denied (publickey).",
+            "does not let this user in",
+        ),
+        (
+            "Failed to connect to the host via ssh: @@@ REMOTE HOST IDENTIFICATION HAS CHANGED!",
+            "its host key is not the known one",
+        ),
+        (
+            "Failed to connect to the host via ssh: ssh: connect to host agi1 port 22: No route to"
+            " host",
+            "it does not answer",
+        ),
+        ("ssh: Could not resolve hostname agi1: Name or service not known", "name is not known"),
+        ("something new", "not reached"),
+        (
+            "WSManFaultError: No puede (extended fault data: {'wsmanfault_code': '2150859174'",
+            "no more shells",
+        ),
+        (
+            "Received a WSManFault message. (Code: 2150858843, Reason: No se encontró el shell",
+            "broke the connection",
+        ),
+        (f"ntlm: {URL} NewConnectionError(... [Errno 111] Conexión rehusada'))", "nothing listens"),
+        (f"ntlm: {URL} NewConnectionError(... [Errno 113] No existe ruta'))", "not answer"),
+        (f"ntlm: {URL} (... [Errno -2] Nombre o servicio desconocido'))", "name is not known"),
+        (
+            "('...', ConnectionResetError([Errno 104] Conexión reinicializada",
+            "broke the connection",
+        ),
+    ],
+)
+def test_each_cause_is_named_with_a_remedy(said, what):
+    text = unreachable.explain(said, "pc (pc:5986 as me)")
+    assert text.startswith("pc (pc:5986 as me): ")
+    cause, _, rest = text.partition(". ")
+    assert what in cause and said[:60] in rest
+    assert len(rest.partition(" It was said: ")[0]) > 30

@@ -1,0 +1,459 @@
+"""The quantizer: exact, complete in what it says, and careful with what it writes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import models
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from modelops.base.errors import ModelOpsError
+from modelops.model import tensor_blocks
+from modelops.quantizer import stream
+from modelops.quantizer.quantize import quantize
+from modelops.quantizer.recipe import Recipe
+from onnx import TensorProto, helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    return models.voice(tmp_path / "voice.onnx")
+
+
+def go(src: Path, dest: Path | None = None, **options) -> dict:
+    recipe = Recipe(**options.pop("recipe", {}))
+    return quantize(src, dest or src.with_name("out.onnx"), recipe, **options)
+
+
+def refused(src: Path, *words: str, **options) -> ModelOpsError:
+    """Quantizing is refused, the error says `words`, and no file changed."""
+    before = models.tree(src.parent)
+    with pytest.raises(ModelOpsError) as caught:
+        go(src, **options)
+    for word in words:
+        assert word in str(caught.value)
+    assert models.tree(src.parent) == before
+    return caught.value
+
+
+def stock(src: Path, dest: Path, per_channel: bool, op_types: list[str]) -> dict[str, np.ndarray]:
+    kind = QuantType.QInt8
+    quantize_dynamic(
+        src, dest, weight_type=kind, per_channel=per_channel, op_types_to_quantize=op_types
+    )
+    return models.initializers(dest)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    k=st.integers(1, 70),
+    n=st.integers(1, 70),
+    per_channel=st.booleans(),
+    trans_b=st.booleans(),
+    threads=st.integers(1, 3),
+    scale=st.sampled_from([1.0, 1e-38, 1e30, 0.0]),
+    block=st.sampled_from([16, 100, 1 << 20]),
+    data=st.data(),
+)
+def test_initializers_are_those_of_the_stock_quantizer(
+    tmp_path, monkeypatch, k, n, per_channel, trans_b, threads, scale, block, data
+):
+    seed = data.draw(st.integers(0, 1000))
+    weight = models.random_weight(*((n, k) if trans_b else (k, n)), seed=seed) * np.float32(scale)
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], name="g", transB=int(trans_b))
+    src = models.save(
+        tmp_path / "m.onnx",
+        [node],
+        {"w": weight},
+        {"x": (TensorProto.FLOAT, [2, k])},
+        {"y": (TensorProto.FLOAT, [2, n])},
+    )
+    expected = stock(src, tmp_path / "stock.onnx", per_channel, ["Gemm", "MatMul"])
+    default = tensor_blocks.Weight.blocks
+    with monkeypatch.context() as patch:
+        patch.setattr(tensor_blocks.Weight, "blocks", lambda self, size=block: default(self, size))
+        patch.setattr(stream, "TRANSPOSE_IN_MEMORY", data.draw(st.sampled_from([0, 1 << 20])))
+        granularity = "per_channel" if per_channel else "per_tensor"
+        go(
+            src,
+            threads=threads,
+            recipe={"granularity": granularity, "forms": {"g": "dynamic_int8"}},
+        )
+    ours = models.initializers(tmp_path / "out.onnx")
+    found = {suffix: array for name, array in ours.items() for suffix in [name.split("_")[-1]]}
+    for name, array in expected.items():
+        suffix = name.split("_")[-1]
+        assert suffix in ("quantized", "scale", "point"), name
+        assert array.tobytes() == found[suffix].tobytes(), name
+
+
+INT8 = dict.fromkeys(("mm1", "mm2", "head", "mm"), "dynamic_int8")
+
+
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+def test_result_runs_and_is_close(voice, granularity):
+    result = go(voice, recipe={"granularity": granularity, "forms": INT8})
+    out = voice.with_name("out.onnx")
+    onnx.checker.check_model(str(out))
+    codes = np.arange(8).reshape(1, 8) * 7
+    reference, candidate = models.run(voice, codes=codes)[0], models.run(out, codes=codes)[0]
+    assert models.cosine(reference, candidate) > 0.995
+    assert np.abs(reference - candidate).max() < 0.1 * np.abs(reference).max()
+    assert result["quantized"] == ["emb", "mm1", "mm2", "head"]
+    assert result["kept_fp32"] == []
+
+
+def test_result_equals_the_stock_quantizer_when_run(tmp_path):
+    src = models.matmul(tmp_path / "m.onnx", 64, 48)
+    stock(src, tmp_path / "stock.onnx", True, ["MatMul"])
+    go(src, recipe={"forms": INT8})
+    x = np.random.default_rng(1).standard_normal((4, 64)).astype(np.float32)
+    ours, theirs = (models.run(tmp_path / f"{n}.onnx", x=x)[0] for n in ("out", "stock"))
+    assert np.array_equal(ours, theirs)
+
+
+def test_onnxruntime_fuses_what_is_written(tmp_path, voice):
+    """The standard operators only pay when the session turns them into one kernel."""
+    import onnxruntime
+
+    go(voice, recipe={"forms": INT8})
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(
+        str(voice.with_name("out.onnx")), options, providers=["CPUExecutionProvider"]
+    )
+    ops = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert ops.count("DynamicQuantizeMatMul") == 3, ops
+    assert "MatMulInteger" not in ops
+
+
+def test_bytes_do_not_depend_on_threads_or_run(voice, monkeypatch):
+    digests = set()
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(tensor_blocks, "BLOCK_BYTES", 256 * threads)
+        result = go(voice, voice.with_name("t.onnx"), threads=threads, force=True)
+        digests.add((result["release_id"], voice.with_name("t.onnx.data").read_bytes()))
+    assert len(digests) == 1
+
+
+def test_a_shared_weight_is_stored_once(voice):
+    go(voice, recipe={"forms": INT8})
+    names = list(models.initializers(voice.with_name("out.onnx")))
+    assert [n for n in names if n.startswith("w1")] == [
+        "w1_quantized", "w1_quantized_zero_point", "w1_scale",
+    ]  # fmt: skip
+
+
+def test_second_run_changes_nothing_and_force_writes_again(voice):
+    assert go(voice)["changed"]
+    before = models.tree(voice.parent)
+    again = go(voice)
+    assert not again["changed"]
+    assert models.tree(voice.parent) == before
+    assert go(voice, force=True)["changed"]
+    assert models.tree(voice.parent) == before
+
+
+def test_check_mode_writes_nothing_and_names_the_result(voice):
+    before = models.tree(voice.parent)
+    predicted = go(voice, check_mode=True)
+    assert predicted["changed"]
+    assert models.tree(voice.parent) == before
+    real = go(voice)
+    for key in ("release_id", "artifacts", "manifest", "quantized"):
+        assert predicted[key] == real[key]
+    assert not go(voice, check_mode=True)["changed"]
+
+
+@pytest.mark.parametrize("name", ["out.onnx", "out.onnx.data"])
+def test_one_flipped_byte_is_found_and_repaired(voice, name):
+    go(voice)
+    before = models.tree(voice.parent)
+    damaged = voice.with_name(name)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert go(voice)["changed"]
+    assert models.tree(voice.parent) == before
+
+
+def test_a_pair_that_moved_on_is_found_and_a_damaged_one_is_made_again(voice, tmp_path):
+    builder, live = tmp_path / "builder", tmp_path / "live"
+    builder.mkdir()
+    live.mkdir()
+    assert go(voice, builder / "out.onnx", places=[live])["folder"] == str(builder)
+    for path in builder.iterdir():
+        path.rename(live / path.name)
+    for check_mode in (True, False):
+        found = go(voice, builder / "out.onnx", places=[live], check_mode=check_mode)
+        assert not found["changed"] and found["folder"] == str(live)
+        assert found["artifacts"][0]["path"] == str(live / "out.onnx")
+    assert list(builder.iterdir()) == []
+    data = live / "out.onnx.data"
+    data.write_bytes(b"\1" * data.stat().st_size)
+    made = go(voice, builder / "out.onnx", places=[live])
+    assert made["changed"] and made["folder"] == str(builder)
+    assert (builder / "out.onnx").is_file()
+
+
+def test_an_existing_pair_of_another_source_is_replaced_whole(tmp_path):
+    small = models.matmul(tmp_path / "small.onnx", 8, 8)
+    large = models.matmul(tmp_path / "large.onnx", 64, 64)
+    out = tmp_path / "out.onnx"
+    go(large, out)
+    go(small, out)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    go(small, alone / "out.onnx")
+    assert (tmp_path / "out.onnx.data").read_bytes() == (alone / "out.onnx.data").read_bytes()
+
+
+def test_leftovers_of_a_killed_run_are_taken_over(voice):
+    voice.with_name(".out.onnx.lock").write_bytes(b"left behind" * 1000)
+    voice.with_name(".out.onnx.part").mkdir()
+    (voice.with_name(".out.onnx.part") / "out.onnx.data").write_bytes(b"left behind" * 1000)
+    go(voice)
+    assert sorted(p.name for p in voice.parent.iterdir()) == [
+        "out.onnx", "out.onnx.data", "voice.onnx", "voice.onnx.data",
+    ]  # fmt: skip
+
+
+def test_second_writer_is_told_who_holds_the_lock(voice):
+    from modelops.base.file_lock import exclusive
+
+    with exclusive(voice.with_name(".out.onnx.lock"), "quantizing to out.onnx"):
+        error = refused(voice, "another run is at work", f"process {os.getpid()}", "since")
+        assert "Wait for it" in error.remedy
+
+
+def test_a_lock_that_is_about_to_be_dropped_is_waited_for(voice):
+    """As by a child that was not yet a program of its own when its parent was killed."""
+    hold = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+        " print(flush=True); time.sleep(0.4)"
+    )
+    lock = voice.with_name(".out.onnx.lock")
+    argv = [sys.executable, "-c", hold, str(lock)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        assert go(voice)["changed"]
+    assert not lock.exists()
+
+
+def test_an_initializer_that_is_also_an_input_is_no_constant(tmp_path):
+    src = models.save(
+        tmp_path / "m.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="mm")],
+        {"w": models.random_weight(8, 8)},
+        {"x": (TensorProto.FLOAT, [2, 8]), "w": (TensorProto.FLOAT, [8, 8])},
+        {"y": (TensorProto.FLOAT, [2, 8])},
+    )
+    assert go(src)["quantized"] == []
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+def test_missing_source(tmp_path):
+    refused(tmp_path / "none.onnx", "none.onnx", "no such model file")
+
+
+def test_missing_data_is_one_problem(voice):
+    voice.with_name("voice.onnx.data").unlink()
+    error = refused(voice, "voice.onnx.data", "missing", "Export or copy")
+    assert "problems" not in error.facts
+
+
+def test_truncated_data(voice):
+    data = voice.with_name("voice.onnx.data")
+    data.write_bytes(data.read_bytes()[:-8])
+    refused(voice, "voice.onnx.data", "truncated")
+
+
+@pytest.mark.parametrize(("content", "word"), [(b"", "empty"), (b"PK\3\4 no onnx", "not an ONNX")])
+def test_not_onnx(tmp_path, content, word):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    refused(path, "x.onnx", word)
+
+
+def redirect(path: Path, location: str) -> None:
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["../voice.onnx.data", "a/../../x", "/etc/passwd", "C:\\x", "\\\\host\\x", "..\\x", ""],
+)
+def test_data_outside_the_folder(voice, location):
+    redirect(voice, location)
+    refused(voice, "leads out of the model's folder")
+
+
+def test_data_through_a_symlink(voice, tmp_path):
+    os.symlink("voice.onnx.data", voice.with_name("link"))
+    redirect(voice, "link")
+    refused(voice, "link", "symbolic link")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    redirect(voice, "folder/voice.onnx.data")
+    refused(voice, "symbolic link")
+
+
+def test_data_with_several_hard_links(voice):
+    os.link(voice.with_name("voice.onnx.data"), voice.with_name("second"))
+    refused(voice, "voice.onnx.data", "2 hard links")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+@pytest.mark.parametrize("op", ["MatMul", "Gather"])
+def test_nan_and_inf(tmp_path, value, granularity, op):
+    weight = models.random_weight(8, 8)
+    weight[3, 5] = value
+    if op == "MatMul":
+        src = models.matmul(tmp_path / "m.onnx", 8, 8, weight)
+    else:
+        src = models.save(
+            tmp_path / "m.onnx",
+            [helper.make_node("Gather", ["w", "i"], ["y"], name="g")],
+            {"w": weight},
+            {"i": (TensorProto.INT64, [2])},
+            {"y": (TensorProto.FLOAT, [2, 8])},
+        )
+    refused(src, "'w'", "NaN or Inf", "exclude_nodes", recipe={"granularity": granularity})
+
+
+def test_names_that_no_node_has_are_a_warning(tmp_path):
+    src = models.matmul(tmp_path / "m.onnx", 64, 64)
+    recipe = {"exclude_nodes": ("head_*", "m*"), "forms": {"mmm": "fp32", "mm": "fp32"}}
+    (note, _) = go(src, recipe=recipe)["notes"]
+    assert note == "No node is called 'head_*' (exclude_nodes), 'mmm' (forms). There are mm."
+    assert not go(src, recipe={"exclude_nodes": ("q*",), "forms": {"mm": "weight_int8"}})["notes"][
+        1:
+    ]
+    assert go(src, recipe={"forms": {"mm": "weight_int8"}})["notes"] == []
+
+
+def test_forms_that_there_are_not_or_a_node_cannot_have(tmp_path):
+    src = models.matmul(tmp_path / "m.onnx", 512, 512)
+    refused(src, "no form 'int4' of 'mm'", "dynamic_int8, ", recipe={"forms": {"mm": "int4"}})
+    voice = models.voice(tmp_path / "voice.onnx")
+    (note,) = go(voice, recipe={"forms": {"emb": "dynamic_int8"}})["notes"]
+    assert note == (
+        "emb cannot be dynamic_int8, so it is rows_int8: embedding rows, a scale a row."
+    )
+
+
+def test_already_quantized(voice):
+    go(voice, recipe={"forms": INT8})
+    refused(voice.with_name("out.onnx"), "already quantized", "MatMulInteger")
+
+
+def test_unknown_operator_domain(tmp_path):
+    src = models.save(
+        tmp_path / "m.onnx",
+        [helper.make_node("Magic", ["x", "w"], ["y"], name="m", domain="vendor")],
+        {"w": models.random_weight(8, 8)},
+        {"x": (TensorProto.FLOAT, [2, 8])},
+        {"y": (TensorProto.FLOAT, [2, 8])},
+    )
+    refused(src, "vendor::Magic")
+
+
+def test_several_problems_come_at_once(voice):
+    model = onnx.load(voice, load_external_data=False)
+    model.graph.node.append(helper.make_node("MatMulInteger", ["codes", "w1"], ["c"]))
+    voice.write_bytes(model.SerializeToString())
+    voice.with_name("voice.onnx.data").unlink()
+    error = refused(voice, "already quantized", "missing")
+    assert len(error.facts["problems"]) == 2
+
+
+def test_destination_is_the_source(voice):
+    refused(voice, "file of the source", dest=voice)
+    renamed = voice.with_name("other.onnx")
+    voice.with_name("voice.onnx.data").rename(renamed.with_name("other.onnx.data"))
+    redirect(voice, "other.onnx.data")
+    refused(voice, "file of the source", dest=renamed)
+
+
+def test_destination_folder_is_missing(voice):
+    refused(voice, "does not exist", "Create it", dest=voice.parent / "no" / "none" / "out.onnx")
+
+
+@pytest.mark.parametrize("length", [246, 300])
+def test_destination_with_a_name_too_long(voice, length):
+    refused(voice, "cannot be named so", dest=voice.with_name("o" * length + ".onnx"))
+
+
+def test_destination_is_a_link_or_folder(voice):
+    voice.with_name("out.onnx").symlink_to("elsewhere")
+    refused(voice, "not a regular file")
+    voice.with_name("out.onnx").unlink()
+    voice.with_name("out.onnx.data").mkdir()
+    refused(voice, "not a regular file")
+
+
+def test_not_enough_space(voice, monkeypatch):
+    from modelops.base import files
+
+    usage = files.shutil.disk_usage(voice.parent)._replace(free=100)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    error = refused(voice, "not enough disk space", "100 bytes free")
+    assert error.facts["free_bytes"] == 100
+    assert error.facts["needed_bytes"] > 1000
+
+
+def test_source_changed_while_reading(voice, monkeypatch):
+    original = stream.Layout.stream
+
+    def touching(self, *args):
+        os.utime(voice.with_name("voice.onnx.data"), ns=(1, 1))
+        return original(self, *args)
+
+    monkeypatch.setattr(stream.Layout, "stream", touching)
+    refused(voice, "changed while it was read")
+
+
+def test_disk_full_in_the_middle_leaves_the_old_pair(voice, monkeypatch):
+    import errno
+
+    go(models.voice(voice.with_name("other.onnx"), seed=9), voice.with_name("out.onnx"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stream.Layout, "stream", full)
+    refused(voice, "disk became full", force=True)
+
+
+def test_memory_does_not_hold_the_model(tmp_path):
+    """A weight of 64 MB passes through a process that grows by far less."""
+    import subprocess
+
+    src = models.matmul(tmp_path / "m.onnx", 4096, 4096, np.ones((4096, 4096), np.float32))
+    program = (
+        "import sys; from pathlib import Path; import modelops.quantizer.quantize as q;"
+        "from modelops.base.memory import peak_rss_bytes as rss; b = rss();"
+        "q.quantize(Path(sys.argv[1]), Path(sys.argv[2]), q.Recipe()); print(rss() - b)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(tensor_blocks.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(src), str(tmp_path / "o.onnx")],
+        env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) < 32 << 20
