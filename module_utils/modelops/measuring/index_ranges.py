@@ -6,21 +6,20 @@ A seeded input is only worth measuring with when it means something: MiniLM's IN
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ..base.errors import ModelOpsError
 from ..model import declared
-from ..model.declared import Message, last
+from ..model.declared import INTEGERS, Message, last
 from .session import Setup
 
 # Operators whose output holds the values of their first input, in another shape or type.
 CARRYING = frozenset({
     "Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
 })  # fmt: skip
-INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 12, 13})  # TensorProto.DataType
 
 
 def meaningful(setup: Setup, path: Path) -> Setup:
@@ -40,48 +39,107 @@ def meaningful(setup: Setup, path: Path) -> Setup:
 
 
 def of(path: Path) -> dict[str, list[int]]:
-    """Return [0, rows - 1] of each input of integers that reaches a Gather as its indices.
+    """Return [lowest, highest] of each input of integers that reaches a Gather as its indices.
 
-    Of several tables the shortest counts.
+    Those are the rows of its table, 0 to rows - 1, moved by what is added on the way (positions + 2
+    of OPT). An input that chooses from several tables must fit them all; without such a value, it
+    has no range.
 
     Raises:
         ModelOpsError: the graph file cannot be read.
     """
     ranges: dict[str, list[int]] = {}
     for graph in declared.parse(path).get("graph", []):
-        for name, rows in _rows(graph):
-            ranges[name] = [0, min(rows - 1, ranges.get(name, [0, rows - 1])[1])]
-    return ranges
+        for name, low, high in _Graph(graph).choices():
+            known = ranges.get(name, [low, high])
+            ranges[name] = [max(low, known[0]), min(high, known[1])]
+    return {name: limits for name, limits in ranges.items() if limits[0] <= limits[1]}
 
 
-def _rows(graph: Message) -> Iterator[tuple[str, int]]:
-    """Yield an input and the number of rows of a table, for each Gather that it reaches."""
-    tables = {last(tensor, "name", ""): tensor.get("dim", []) for tensor in graph.get("tensor", [])}
-    nodes = graph.get("node", [])
-    carried = {
-        node["output"][0]: node["input"][0]
-        for node in nodes
-        if last(node, "operator", "") in CARRYING and node.get("input") and node.get("output")
-    }
-    inputs = {last(value, "name", "") for value in graph.get("input", []) if _is_integer(value)}
-    for node in nodes:
-        given = node.get("input", [])
-        if last(node, "operator", "") != "Gather" or len(given) != 2:
-            continue
-        name = given[1]
-        for _ in range(len(carried)):  # no way is longer, also in a graph that goes in circles
-            if name not in carried:
+class _Graph:
+    """A graph's inputs of integers, its constants, and the nodes that make its values."""
+
+    def __init__(self, graph: Message) -> None:
+        self._nodes = graph.get("node", [])
+        self._makers = {name: node for node in self._nodes for name in node.get("output", [])}
+        self._inputs = {
+            last(value, "name", ""): _limits(kind)
+            for value in graph.get("input", [])
+            if (kind := _kind(value)) in INTEGERS
+        }
+        self._tensors = {last(tensor, "name", ""): tensor for tensor in graph.get("tensor", [])}
+        for name, node in self._makers.items():
+            held = [t for a in node.get("attribute", []) for t in a.get("tensor", [])]
+            if last(node, "operator", "") == "Constant" and held:
+                self._tensors[name] = held[-1]
+
+    def choices(self) -> Iterator[tuple[str, int, int]]:
+        """Yield an input, its lowest and its highest value, for each Gather that it reaches."""
+        for node in self._nodes:
+            given = node.get("input", [])
+            if last(node, "operator", "") != "Gather" or len(given) != 2:
+                continue
+            axes = [a for a in node.get("attribute", []) if last(a, "name", "") == "axis"]
+            axis = last(axes[-1], "number") if axes else 0
+            sizes = self._tensors.get(given[0], {}).get("dim", [])
+            if not -len(sizes) <= axis < len(sizes) or sizes[axis] <= 0:
+                continue
+            name, low, high = self._origin(given[1], 0, sizes[axis] - 1)
+            if name in self._inputs:
+                least, most = self._inputs[name]
+                yield name, max(low, least), min(high, most)
+
+    def _origin(self, name: str, low: int, high: int) -> tuple[str, int, int]:
+        """Return where the values of `name` come from, and their limits there."""
+        for _ in self._nodes:  # no way is longer, also in a graph that goes in circles
+            node = self._makers.get(name, {})
+            operator, given = last(node, "operator", ""), node.get("input", [])
+            if operator in CARRYING and given:
+                name = given[0]
+                continue
+            shifted = self._shifted(operator, given)
+            if not shifted:
                 break
-            name = carried[name]
-        axis = next(
-            (last(a, "number") for a in node.get("attribute", []) if last(a, "name", "") == "axis"),
-            0,
-        )
-        sizes = tables.get(given[0], [])
-        if name in inputs and -len(sizes) <= axis < len(sizes) and sizes[axis] > 0:
-            yield name, sizes[axis]
+            name, added = shifted
+            low, high = low - min(added), high - max(added)
+        return name, low, high
+
+    def _shifted(self, operator: str, given: Sequence[str]) -> tuple[str, list[int]] | None:
+        """Return the input of an Add or Sub that is no constant, and what is added to it."""
+        if operator not in ("Add", "Sub") or len(given) != 2:
+            return None
+        if values := self._values(given[1]):
+            return given[0], values if operator == "Add" else [-value for value in values]
+        values = self._values(given[0]) if operator == "Add" else []
+        return (given[1], values) if values else None
+
+    def _values(self, name: str) -> list[int]:
+        """Return the values of a small constant of integers; none where there is no such."""
+        name = self._constant(name)
+        if name in self._tensors:
+            with suppress(ValueError, EOFError):
+                return declared.integers(self._tensors[name])
+            return []
+        node = self._makers.get(name, {})
+        if last(node, "operator", "") != "Constant":
+            return []
+        return [v for a in node.get("attribute", []) for v in a.get("numbers", a.get("number", []))]
+
+    def _constant(self, name: str) -> str:
+        for _ in self._nodes:
+            node = self._makers.get(name, {})
+            if last(node, "operator", "") not in CARRYING or not node.get("input"):
+                break
+            name = node["input"][0]
+        return name
 
 
-def _is_integer(value: Message) -> bool:
+def _limits(kind: int) -> tuple[int, int]:
+    signed, width = INTEGERS[kind]
+    values = 1 << 8 * width
+    return (-values // 2, values // 2 - 1) if signed else (0, values - 1)
+
+
+def _kind(value: Message) -> int:
     kinds = [tensor for kind in value.get("type", []) for tensor in kind.get("tensor", [])]
-    return bool(kinds) and last(kinds[-1], "kind") in INTEGERS
+    return last(kinds[-1], "kind") if kinds else 0

@@ -7,6 +7,7 @@ cost neither time nor memory.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -21,8 +22,9 @@ from ..base.errors import ModelOpsError
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 DEEPEST = 100  # messages within messages, as the protobuf library limits them
 LONGEST = 1 << 20  # bytes of a name
-INTEGER, TEXT = "integer", "text"
-# Message -> number of a field -> its name, and what it holds: a number, a text or a message.
+LARGEST = 4096  # bytes of values that are kept: offsets, not weights
+INTEGER, TEXT, BYTES = "integer", "text", "bytes"
+# Message -> number of a field -> its name, and what it holds: a number, a text, bytes or a message.
 FIELDS: dict[str, dict[int, tuple[str, str]]] = {
     "model": {1: ("ir_version", INTEGER), 7: ("graph", "graph"), 8: ("opset", "opset")},
     "opset": {1: ("domain", TEXT), 2: ("version", INTEGER)},
@@ -36,13 +38,14 @@ FIELDS: dict[str, dict[int, tuple[str, str]]] = {
     },
     "attribute": {
         1: ("name", TEXT), 3: ("number", INTEGER),
-        5: ("tensor", "tensor"), 6: ("graph", "graph"), 10: ("tensor", "tensor"),
+        5: ("tensor", "tensor"), 6: ("graph", "graph"), 8: ("numbers", INTEGER),
+        10: ("tensor", "tensor"),
         11: ("graph", "graph"), 22: ("sparse", "sparse"), 23: ("sparse", "sparse"),
     },
     "sparse": {1: ("tensor", "tensor"), 2: ("tensor", "tensor")},
     "tensor": {
-        1: ("dim", INTEGER), 2: ("kind", INTEGER), 8: ("name", TEXT), 13: ("external", "entry"),
-        14: ("location", INTEGER),
+        1: ("dim", INTEGER), 2: ("kind", INTEGER), 5: ("packed", BYTES), 7: ("packed", BYTES),
+        8: ("name", TEXT), 9: ("raw", BYTES), 13: ("external", "entry"), 14: ("location", INTEGER),
     },
     "entry": {1: ("key", TEXT), 2: ("value", TEXT)},
     "value": {1: ("name", TEXT), 2: ("type", "type")},
@@ -54,6 +57,11 @@ FIELDS: dict[str, dict[int, tuple[str, str]]] = {
 INT8 = 3  # TensorProto.DataType
 # Bytes of an element by data type (onnx.proto); four where it is another.
 WIDTHS = {2: 1, 3: 1, 4: 2, 5: 2, 7: 8, 9: 1, 10: 2, 11: 8, 13: 8, 16: 2}
+# TensorProto.DataType of integers -> signed, and bytes of a value.
+INTEGERS = {
+    2: (False, 1), 3: (True, 1), 4: (False, 2), 5: (True, 2), 6: (True, 4), 7: (True, 8),
+    12: (False, 4), 13: (False, 8),
+}  # fmt: skip
 COPY_AGAIN = "Copy the FP32 model there again, all of its files."
 
 Message = dict[str, list[Any]]
@@ -175,6 +183,26 @@ def last(message: Message, name: str, otherwise: Any = 0) -> Any:
     return message.get(name, [otherwise])[-1]
 
 
+def integers(tensor: Message) -> list[int]:
+    """Return the values of a small tensor of integers; none where they lie elsewhere.
+
+    Raises:
+        ValueError: its values are damaged.
+    """
+    signed, width = INTEGERS.get(last(tensor, "kind"), (True, 0))
+    if not width:
+        return []
+    raw: bytes = last(tensor, "raw", b"")
+    if raw:
+        cut = (raw[at : at + width] for at in range(0, len(raw), width))
+        return [int.from_bytes(part, "little", signed=signed) for part in cut]
+    packed = io.BytesIO(last(tensor, "packed", b""))
+    values = []
+    while packed.tell() < len(packed.getbuffer()):
+        values.append(_signed(_varint(packed)))
+    return values
+
+
 def _shape(value: Message) -> list[Dim] | None:
     for kind in value.get("type", []):
         for tensor in kind.get("tensor", []):
@@ -275,11 +303,11 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
         tag = _varint(handle)
         name, holds = FIELDS[kind].get(tag >> 3, ("", ""))
         wire = tag & 7
-        value: int | str | Message | None = None
+        value: int | str | bytes | Message | None = None
         if wire == VARINT:
-            number = _varint(handle)
+            number = _signed(_varint(handle))
             if holds == INTEGER:
-                value = number - (1 << 64) if number >> 63 else number
+                value = number
         elif wire == LENGTH:
             length = _varint(handle)
             position = handle.tell() + length
@@ -287,6 +315,8 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
                 raise ValueError("a field is longer than its message")
             if holds == TEXT and length <= LONGEST:
                 value = _exactly(handle, length).decode()
+            elif holds == BYTES and length <= LARGEST:
+                value = _exactly(handle, length)
             elif holds in FIELDS:
                 value = _message(handle, position, holds, depth + 1)
             handle.seek(position)
@@ -299,6 +329,10 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
     if position > end or handle.tell() != end:
         raise ValueError("a field is longer than its message")
     return found
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
 
 
 def _varint(handle: BinaryIO) -> int:
