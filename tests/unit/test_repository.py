@@ -49,3 +49,14 @@ def test_hooks_need_no_network():
         assert repo["repo"] == "local"
         assert {hook["language"] for hook in repo["hooks"]} == {"system"}
         assert all(hook["entry"].startswith(".venv/bin/") for hook in repo["hooks"])
+
+
+def test_every_path_in_the_guide_exists():
+    """NAME, FOLDER and the like stand for what a contributor chooses."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*)(?:`| )", guide))
+    named = {path for path in named if not re.search(r"[A-Z]{4}", path) and path[0] != "."}
+    assert len(named) > 20
+    beside = [ROOT, ROOT / "module_utils/modelops", ROOT / "roles/transfer"]
+    missing = {path for path in named if not any((place / path).exists() for place in beside)}
+    assert missing == set()
