@@ -10,8 +10,10 @@ from typing import Any
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
+from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding, finding
 from modelops.judging import table
+from modelops.measuring import inputs_file
 
 Host = Mapping[str, Any]
 Rows = Mapping[str, list[Finding]]
@@ -23,6 +25,16 @@ WIDEST = 60  # characters of a cell in the table; the lines below it have the wh
 def preflight_findings(hosts: Iterable[Host]) -> dict[str, list[Finding]]:
     """Gather what was found on each host. One that could not be looked at has a row, too."""
     return {host["inventory_hostname"]: _findings(host) for host in hosts}
+
+
+def preflight_inputs(path: str) -> dict[str, Any]:
+    """Describe the controller's file of real inputs for host_check; nothing where there is none."""
+    if not path:
+        return {}
+    try:
+        return {"file": path, "samples": inputs_file.samples(Path(path)), "problem": ""}
+    except ModelOpsError as error:
+        return {"file": path, "samples": [], "problem": error.what}
 
 
 # What looked at a host: a builder's two modules, a target's one. A host may be both.
@@ -143,6 +155,7 @@ class FilterModule:
         return {
             "preflight_findings": preflight_findings,
             "preflight_lines": preflight_lines,
+            "preflight_inputs": preflight_inputs,
             "preflight_ssh": preflight_ssh,
             "preflight_table": preflight_table,
         }

@@ -45,6 +45,12 @@ options:
         the graph leaves open may be any.
     type: dict
     default: {}
+  inputs:
+    description:
+      - What a file of inputs for O(model) holds, which must fit it - C(file), C(samples) and
+        C(problem).
+    type: dict
+    default: {}
   session:
     description:
       - Whether to ask onnxruntime for a session of a tiny model with the IR version and the opsets
@@ -143,6 +149,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "model": {"type": "path", "required": True},
     "data_bytes": {"type": "int", "default": 0},
     "outputs": {"type": "dict", "default": {}},
+    "inputs": {"type": "dict", "default": {}},
     "session": {"type": "bool", "default": False},
     "folder": {"type": "path", "required": True},
     "folder_later": {"type": "bool", "default": False},

@@ -43,7 +43,9 @@ options:
     type: dict
     default: {}
   inputs:
-    description: An C(.npz) file with an array for each input, instead of seeded ones.
+    description: An C(.npz) file with an array for each input by its name, instead of seeded ones.
+      For several samples they are called C(input/0/NAME), C(input/1/NAME) and so on, as in golden
+      data. A benchmark takes the first sample.
     type: path
   providers:
     description: The execution providers of onnxruntime, in order of preference.

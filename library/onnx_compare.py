@@ -29,7 +29,7 @@ options:
     type: path
     required: true
   samples:
-    description: How many inputs the outputs are compared on. With I(inputs) it is 1.
+    description: How many inputs the outputs are compared on. With O(inputs) it is what they hold.
     type: int
     default: 2
   runs:
@@ -122,7 +122,9 @@ options:
     type: dict
     default: {}
   inputs:
-    description: An C(.npz) file with an array for each input, instead of seeded ones.
+    description: An C(.npz) file with an array for each input by its name, instead of seeded ones.
+      For several samples they are called C(input/0/NAME), C(input/1/NAME) and so on, as in golden
+      data. A benchmark takes the first sample.
     type: path
   providers:
     description: The execution providers of onnxruntime, in order of preference.
@@ -503,7 +505,7 @@ def _too_noisy(params: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool
 
 def _record_key(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
     options = {name: params[name] for name in (*RUN_OPTIONS, *SESSION_OPTIONS)}
-    options["inputs_sha256"] = sha256_file(setup.inputs) if setup.inputs else None
+    options["inputs_sha256"] = setup.inputs_sha256()
     if params["golden"]:
         options["golden_sha256"] = sha256_file(params["golden"])
     if not params["reference"]:
@@ -531,6 +533,8 @@ def _judged(
             "The reference itself gives values that are not finite with these inputs: set ranges,"
             " shapes or inputs to such as it is made for."
         )
+    if params["inputs"]:
+        notes.append("Measured on real inputs, those of the file that inputs names.")
     way = comparison["way"]
     notes.append(f"Measured in mode {way['mode']}: {way['why']}. Protection: {way['protection']}.")
     parts = {name: part for name, part in comparison.items() if name != "similarity"}

@@ -48,6 +48,9 @@ options:
     description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
     type: dict
     default: {}
+  inputs:
+    description: An C(.npz) file with inputs, instead of seeded ones, see M(onnx_benchmark).
+    type: path
   session_options:
     description: Further options of the session, see M(onnx_benchmark).
     type: dict
@@ -128,6 +131,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "seed": {"type": "int", "default": 0},
     "ranges": {"type": "dict", "default": {}},
     "shapes": {"type": "dict", "default": {}},
+    "inputs": {"type": "path"},
     "session_options": {"type": "dict", "default": {}},
     "timeout_s": {"type": "float", "default": 600},
     "progress_s": {"type": "float", "default": 5},
@@ -145,6 +149,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         seed=params["seed"],
         ranges=params["ranges"] or {},
         shapes=params["shapes"] or {},
+        inputs=Path(params["inputs"]) if params["inputs"] else None,
         session_options=params["session_options"],
         timeout_s=params["timeout_s"],
     )

@@ -138,7 +138,7 @@ def compare(
     as there are already are added, at most `more_rounds` times.
 
     Args:
-        samples: with `setup.inputs` there is one sample, whatever this says.
+        samples: with `setup.inputs` there are those of the file, whatever this says.
         runs: pairs of timed runs of the first round.
         interleave: both models are in memory at once; else one after the other.
         settled: is given the comparison as it is so far.
@@ -160,10 +160,7 @@ def compare(
     setup = meaningful(setup or Setup(), reference)
     if reference_setup:
         reference_setup = replace(reference_setup, ranges=setup.ranges)
-    if rows is not None:
-        samples = 0
-    elif setup.inputs:
-        samples = 1
+    samples = 0 if rows is not None else setup.sample_count(samples)
     with setup.work_folder() as work, contextlib.ExitStack() as loaded:
         models = Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
         pair = _Pair(*models, loaded, rows)

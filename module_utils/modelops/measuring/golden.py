@@ -23,7 +23,7 @@ from ..base.files import write_atomic
 from .outputs import Held, Output, opened
 from .outputs import compare as outputs_alike
 from .session import Model, Setup
-from .session_inputs import seeded
+from .session_inputs import from_file, seeded
 from .session_outputs import positions as drawn
 
 if TYPE_CHECKING:
@@ -43,15 +43,17 @@ def wanted(
         samples: how many inputs, of the seeds `setup.seed` and following.
         positions: how many values of each output of each sample.
     """
+    sha256 = setup.inputs_sha256()
     return {
         "schema": SCHEMA,
         "source": [{k: entry[k] for k in ("name", "size", "sha256")} for entry in source],
-        "samples": samples,
+        "samples": setup.sample_count(samples) if sha256 else samples,
         "positions": positions,
         "seed": setup.seed,
         "ranges": {name: list(limits) for name, limits in setup.ranges.items()},
         "shapes": {name: list(shape) for name, shape in setup.shapes.items()},
         "session_options": dict(setup.session_options),
+        "inputs": {"sha256": sha256} if setup.inputs else {},
     }
 
 
@@ -61,7 +63,7 @@ def fits(path: Path, meta: Mapping[str, Any]) -> bool:
         found = _read(path)["meta"]
     except (OSError, ModelOpsError):
         return False
-    # Data of a version before have no session options: their session was the default one.
+    # Data of a version before have no session options, which were the default, and seeded inputs.
     return {key: found.get(key, {}) for key in meta} == dict(meta)
 
 
@@ -91,7 +93,11 @@ class Answers:
                 where=running.path,
                 remedy="Nothing can be compared with it. Look at the model and its inputs.",
             )
-        inputs = seeded(running.loaded["inputs"], setup.seed + sample, setup.ranges, setup.shapes)
+        rows = running.loaded["inputs"]
+        if setup.inputs:
+            inputs = from_file(rows, str(setup.inputs), sample)
+        else:
+            inputs = seeded(rows, setup.seed + sample, setup.ranges, setup.shapes)
         for name, array in inputs.items():
             self._arrays[f"input/{sample}/{name}"] = _plain(array)
         for number, output in enumerate(outputs):

@@ -24,7 +24,8 @@ from typing import Any
 
 from ..base import memory
 from ..base.errors import ModelOpsError
-from . import neighbour, session_inputs, session_outputs, session_program
+from ..base.files import sha256_file
+from . import inputs_file, neighbour, session_inputs, session_outputs, session_program
 
 # The child's program comes as the first line of its standard input: a command line holds no more
 # than 32,767 characters on Windows. Its modules are those of a package that has no other.
@@ -56,7 +57,7 @@ class Setup:
         seed: of the inputs.
         ranges: `[low, high]`, both included, of an input by name; integers default to [0, 1].
         shapes: shape of an input by name; symbolic dimensions default to 1.
-        inputs: an .npz file with all inputs, instead of seeded ones.
+        inputs: an .npz file with all inputs, instead of seeded ones; see session_inputs.from_file.
         providers: of onnxruntime, in order of preference.
         threads: within an operator; 0 is onnxruntime's default.
         session_options: further session options; none gives the default session.
@@ -99,9 +100,21 @@ class Setup:
     def input_spec(self, sample: int = 0) -> dict[str, Any]:
         """Return what a child needs to make the inputs of a sample: the seed is seed + sample."""
         if self.inputs is not None:
-            return {"npz": os.path.abspath(self.inputs)}
+            return {"npz": os.path.abspath(self.inputs), "sample": sample}
         shapes, ranges = dict(self.shapes), dict(self.ranges)
         return {"seed": self.seed + sample, "ranges": ranges, "shapes": shapes}
+
+    def sample_count(self, wanted: int) -> int:
+        """Return how many samples there are: those that `inputs` holds, else those wanted.
+
+        Raises:
+            ModelOpsError: `inputs` is no .npz file.
+        """
+        return wanted if self.inputs is None else len(inputs_file.samples(self.inputs))
+
+    def inputs_sha256(self) -> str | None:
+        """Return the SHA-256 of the file `inputs`; None without one, or while it is missing."""
+        return sha256_file(self.inputs) if self.inputs and self.inputs.is_file() else None
 
     @contextlib.contextmanager
     def work_folder(self) -> Iterator[Path]:

@@ -142,16 +142,24 @@ def _limits(name: str, dtype: Any, limits: Sequence[float] | None) -> tuple[floa
     return limits[0], limits[1]
 
 
-def from_file(rows: Sequence[Mapping[str, Any]], path: str) -> Arrays:
-    """Read inputs from an .npz file with one array for each input.
+def from_file(rows: Sequence[Mapping[str, Any]], path: str, sample: int = 0) -> Arrays:
+    """Read the inputs of a sample from an .npz file.
+
+    It holds an array for each input: by the input's name where there is one sample, by
+    `input/SAMPLE/NAME` where there are several, as in golden data. Other names with a slash are
+    left alone.
 
     Raises:
         RequestError: names, types or shapes do not fit the model.
     """
     import numpy as np
 
+    prefix = f"input/{sample}/"
     with np.load(path, allow_pickle=False) as archive:
-        inputs = {name: _native(archive[name]) for name in archive.files}
+        wanted = {name.removeprefix(prefix): name for name in archive.files if prefix in name}
+        if not any(name.startswith("input/") for name in archive.files):
+            wanted = {name: name for name in archive.files}
+        inputs = {name: _native(archive[stored]) for name, stored in wanted.items()}
     names = {row["name"] for row in rows}
     if set(inputs) != names:
         raise RequestError(f"{path} holds {sorted(inputs)}, but the inputs are {sorted(names)}")

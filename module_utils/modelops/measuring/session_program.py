@@ -164,7 +164,7 @@ class Server:
         if spec == self._bound:
             return
         if "npz" in spec:
-            self._kept = from_file(self._inputs, spec["npz"])
+            self._kept = from_file(self._inputs, spec["npz"], spec["sample"])
         else:
             self._kept = seeded(self._inputs, spec["seed"], spec["ranges"], spec["shapes"])
         self._binding.clear_binding_inputs()

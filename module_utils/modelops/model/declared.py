@@ -62,6 +62,10 @@ INTEGERS = {
     2: (False, 1), 3: (True, 1), 4: (False, 2), 5: (True, 2), 6: (True, 4), 7: (True, 8),
     12: (False, 4), 13: (False, 8),
 }  # fmt: skip
+DTYPES = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64",
+    8: "str", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
+}  # fmt: skip
 COPY_AGAIN = "Copy the FP32 model there again, all of its files."
 
 Message = dict[str, list[Any]]
@@ -78,6 +82,7 @@ class Declared:
         files: the data files, and for each the bytes that it must have at least.
         output_bytes: of the outputs whose shapes are numbers.
         unpacked_bytes: of the FP32 weights that onnxruntime makes at load of INT8 ones.
+        inputs: `dtype` (numpy's name) and `shape` of each input that is no weight.
     """
 
     ir_version: int
@@ -86,6 +91,7 @@ class Declared:
     files: dict[str, int] = field(default_factory=dict)
     output_bytes: int = 0
     unpacked_bytes: int = 0
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read(path: Path) -> Declared:
@@ -101,6 +107,7 @@ def read(path: Path) -> Declared:
         raise ModelOpsError(
             "not an ONNX file: it holds no graph with nodes", where=path, remedy=COPY_AGAIN
         )
+    weights = {last(tensor, "name", "") for graph in graphs for tensor in graph.get("tensor", [])}
     return Declared(
         last(model, "ir_version"),
         {
@@ -115,6 +122,12 @@ def read(path: Path) -> Declared:
         _files(graphs, path),
         sum(_value_bytes(value) for graph in graphs for value in graph.get("output", [])),
         _unpacked(graphs),
+        {
+            last(value, "name", ""): {"dtype": _dtype(value), "shape": _shape(value)}
+            for graph in graphs
+            for value in graph.get("input", [])
+            if last(value, "name", "") not in weights
+        },
     )
 
 
@@ -209,6 +222,12 @@ def _shape(value: Message) -> list[Dim] | None:
             for shape in tensor.get("shape", []):
                 return [_dim(dim) for dim in shape.get("dim", [])]
     return None
+
+
+def _dtype(value: Message) -> str:
+    """Return numpy's name of the type of a tensor's elements; empty where numpy has none."""
+    kinds = [tensor for kind in value.get("type", []) for tensor in kind.get("tensor", [])]
+    return DTYPES.get(last(kinds[-1], "kind") if kinds else 0, "")
 
 
 def _value_bytes(value: Message) -> int:

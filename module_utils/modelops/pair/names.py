@@ -36,6 +36,7 @@ class Names(NamedTuple):
     manifest: str
     sums: str
     golden: str
+    inputs: str
     verdict: str
 
 
@@ -49,6 +50,7 @@ def of(model: str) -> Names:
         manifest=f"{model}.manifest.json",
         sums=f"{model}.SHA256SUMS",
         golden=f"{model}.golden.npz",
+        inputs=f"{model}.inputs.npz",
         verdict=f"{model}.verdict.json",
     )
 

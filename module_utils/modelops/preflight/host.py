@@ -19,7 +19,7 @@ from ..base import memory, programs
 from ..base.errors import ModelOpsError
 from ..base.finding import Finding, finding
 from ..base.units import size
-from ..measuring import needs
+from ..measuring import inputs_file, needs
 from ..model import declared
 from ..model.declared import Declared, Dim
 from . import trial
@@ -222,6 +222,26 @@ def _output(name: str, wanted: Any, outputs: Mapping[str, list[Dim] | None]) -> 
     return row(same, value + (", names may be any number" if open_ else ""), wanted, remedy)
 
 
+def check_inputs(model: Declared, inputs: Mapping[str, Any]) -> list[Finding]:
+    """Check that a file of real inputs fits a model.
+
+    Args:
+        inputs: `file`, and `samples` (see inputs_file.samples) or the `problem` with it.
+    """
+    if not inputs:
+        return []
+    wrong = [inputs["problem"]] if inputs["problem"] else []
+    wrong += inputs_file.problems(inputs["samples"], model.inputs)
+    count = len(inputs["samples"])
+    value = "; ".join(wrong) or f"{count} samples"
+    return [
+        finding(
+            f"inputs {inputs['file']}", not wrong, value, "they fit the model", inputs_file.REMEDY,
+            name="inputs",
+        )
+    ]  # fmt: skip
+
+
 def model_bytes(path: Path) -> int:
     """Return the size of a pair in bytes; files that are missing count nothing."""
     pair = (path, path.with_name(f"{path.name}.data"))
@@ -315,7 +335,7 @@ def check_runs(params: Mapping[str, Any], python: Path) -> list[Finding]:
         model = declared.read(Path(params["model"]))
     except ModelOpsError:
         return []  # the model's own row tells
-    rows = check_outputs(model, params["outputs"])
+    rows = check_outputs(model, params["outputs"]) + check_inputs(model, params["inputs"])
     if params["session"]:
         rows += trial.check_session(python, model, False, False, params["call_limit_s"])
     return rows

@@ -85,7 +85,7 @@ class Judge:
         providers: Sequence[str],
     ) -> None:
         self._source, self._setup, self._work, self._stack = source, setup, work, stack
-        self._samples = 1 if setup.inputs else samples
+        self._samples = setup.sample_count(samples)
         self._positions, self._providers = positions, providers
         self._reference: list[list[Output]] = []
         self.answers: Answers | None = None

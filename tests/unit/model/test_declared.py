@@ -39,7 +39,14 @@ def by_onnx(path: Path) -> declared.Declared:
     opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
     static = [shape for shape in shapes.values() if shape is not None and _is_static(shape)]
     size = sum(4 * math.prod(shape) for shape in static)  # all are FP32
-    return declared.Declared(model.ir_version, opsets, shapes, files, size)
+    inputs = {
+        value.name: {
+            "dtype": onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            "shape": [dim.dim_value for dim in value.type.tensor_type.shape.dim],
+        }
+        for value in model.graph.input
+    }
+    return declared.Declared(model.ir_version, opsets, shapes, files, size, inputs=inputs)
 
 
 def _is_static(shape: list[declared.Dim]) -> bool:

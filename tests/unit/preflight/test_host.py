@@ -22,6 +22,7 @@ PARAMS = {
     "environment_later": False,
     "outputs": {},
     "session": False,
+    "inputs": {},
     "folder_later": False,
     "apart_from": None,
     "data_bytes": 0,

@@ -1,0 +1,107 @@
+"""What a file of real inputs holds, read from its headers. Standard library only.
+
+An .npz file is a ZIP of .npy files: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+import ast
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import ModelOpsError
+
+MAGIC = b"\x93NUMPY"
+LONGEST_HEADER = 1 << 16
+REMEDY = (
+    "Write it with numpy.savez: an array for each input of the model, by its name; for several"
+    " samples by input/0/NAME, input/1/NAME and so on."
+)
+_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
+
+Described = dict[str, dict[str, Any]]  # by name of an input: its `dtype` and its `shape`
+
+
+def samples(path: Path) -> list[Described]:
+    """Return what each sample of the file holds.
+
+    Raises:
+        ModelOpsError: it is missing, no .npz file, or holds what is no array or needs pickle.
+    """
+    arrays: Described = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.namelist():
+                with archive.open(entry) as content:
+                    arrays[entry.removesuffix(".npy")] = _header(content.read(LONGEST_HEADER))
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, SyntaxError) as error:
+        what = f"not usable as inputs: {error}"
+        raise ModelOpsError(what, where=path, remedy=REMEDY) from None
+    if not any(name.startswith("input/") for name in arrays):
+        found = [arrays]
+    else:
+        by_sample: dict[int, Described] = {}
+        for name, row in arrays.items():
+            room, _, rest = name.partition("/")
+            number, _, own = rest.partition("/")
+            if room == "input" and number.isdecimal() and own:
+                by_sample.setdefault(int(number), {})[own] = row
+        found = [by_sample[number] for number in sorted(by_sample)]
+        if sorted(by_sample) != list(range(len(by_sample))):
+            what = f"samples are numbered {sorted(by_sample)} and not 0, 1 and so on"
+            raise ModelOpsError(what, where=path, remedy=REMEDY)
+    if not all(found) or not found:
+        raise ModelOpsError("it holds no input", where=path, remedy=REMEDY)
+    return found
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    if not content.startswith(MAGIC):
+        raise ValueError("an entry is no array")
+    size = "<H" if content[6] == 1 else "<I"
+    start = 8 + struct.calcsize(size)
+    (length,) = struct.unpack(size, content[8:start])
+    header = ast.literal_eval(content[start : start + length].decode("latin-1"))
+    dtype, shape = str(header["descr"]), header["shape"]
+    kind, bytes_ = dtype[1:2], dtype[2:]
+    if kind == "U":
+        name = "str"
+    elif kind in _KINDS and bytes_.isdecimal():
+        name = _KINDS[kind] + ("" if kind == "b" else str(8 * int(bytes_)))
+    else:
+        raise ValueError(f"an array is of type {dtype}")
+    return {"dtype": name, "shape": [int(dim) for dim in shape]}
+
+
+def problems(
+    found: Sequence[Mapping[str, Mapping[str, Any]]],
+    inputs: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
+    """Say what does not fit a model, all at once.
+
+    Args:
+        found: what `samples` returns.
+        inputs: `dtype` and `shape` of each input of the model by name; a dimension that is no
+            number may be any, and a shape that is None says nothing.
+    """
+    wrong = []
+    for number, sample in enumerate(found):
+        names = set(sample), set(inputs)
+        wrong += [f"sample {number} lacks {name}" for name in sorted(names[1] - names[0])]
+        wrong += [f"the model has no input {name}" for name in sorted(names[0] - names[1])]
+        for name in sorted(names[0] & names[1]):
+            given, wanted = sample[name], inputs[name]
+            if given["dtype"] != wanted["dtype"]:
+                wrong.append(f"{name} is {given['dtype']} and not {wanted['dtype']}")
+            if wanted["shape"] is not None and not _fits(given["shape"], wanted["shape"]):
+                wrong.append(f"{name} has the shape {given['shape']} and not {wanted['shape']}")
+    return list(dict.fromkeys(wrong))
+
+
+def _fits(given: Sequence[int], wanted: Sequence[Any]) -> bool:
+    return len(given) == len(wanted) and all(
+        have == want for have, want in zip(given, wanted, strict=True) if isinstance(want, int)
+    )
