@@ -139,6 +139,20 @@ class Bed:
             "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms",
         )  # fmt: skip
 
+    def memory_in_use(self, host: str) -> int:
+        """Return the bytes that a host's processes hold, without what the kernel keeps of files."""
+        for group in self._memory_groups(host):
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            return int(stat["total_rss" if "total_rss" in stat else "anon"])
+        raise SystemExit(f"no cgroup of {host} counts memory")
+
+    def limit_memory(self, host: str, limit: int | None) -> None:
+        """Let a host have so many bytes of memory; None lets it have all again."""
+        for group in self._memory_groups(host):
+            for name, none in (("memory.limit_in_bytes", "-1"), ("memory.max", "max")):
+                if (group / name).exists():
+                    (group / name).write_text(none if limit is None else str(limit))
+
     def set_clock(self, host: str, days: int) -> None:
         """Set every process that starts from now on so many days off, sshd's included; 0 mends it.
 
@@ -184,6 +198,10 @@ class Bed:
         return f"{NET}.{10 + int(host[1:])}"
 
     # -- how it is made
+
+    def _memory_groups(self, host: str) -> list[Path]:
+        found = list(Path("/sys/fs/cgroup").glob(f"*/{self.name}/{host}"))
+        return [group for group in found if (group / "memory.stat").exists()]
 
     def _pid(self, host: str) -> int | None:
         path = self.state / f"{host}.pid"

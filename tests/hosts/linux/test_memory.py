@@ -1,0 +1,34 @@
+"""A host that has too little memory for the measurement: the service stands, the run says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fleet import ADOPT, CONFIG, ONE, Fleet
+
+# More than an Ansible module takes, less than two processes with onnxruntime.
+ROOM = 60_000_000
+
+
+@pytest.fixture
+def tight(fleet) -> Iterator[Fleet]:
+    """Let h1 have little more memory than it takes while it serves."""
+    fleet.bed.limit_memory("h1", fleet.bed.memory_in_use("h1") + ROOM)
+    yield fleet
+    fleet.bed.limit_memory("h1", None)
+
+
+def test_the_measurement_dies_and_the_service_stands(tight):
+    # The way is asked for, so it is tried whatever memory there is.
+    done = tight.run("quantize.yml", *ONE, **ADOPT, sarai_measure_mode="both")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "was killed by signal 9 SIGKILL" in said, done.stdout
+    assert "most likely by the kernel for want of memory" in said
+    assert "h1: reverted to fp32: " in said, done.stdout
+    assert (tight.served("h1"), tight.config("h1")) == ("fp32", CONFIG)
+    assert tight.state("h1")["void"] == {}, "it is no fault of the release's"
+    # The service itself was only restarted, never killed.
+    log = tight.bed.ssh("h1", "sudo journalctl --unit sarai --boot").stdout
+    assert "status=9/KILL" not in log and "oom-kill" not in log
