@@ -27,13 +27,14 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_str
 from ansible.module_utils.errors import UnsupportedError
-from modelops.preflight import unreachable
 
 from . import boot
 from .background import PATIENCE_S, Background, Look, PosixJob, Seen, display
 from .reply import decode, failed
 
-from modelops.execution import without_ansible  # isort: skip - background makes them importable
+# background makes them importable
+from modelops.execution import without_ansible  # isort: skip
+from modelops.preflight import unreachable  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 # Runs boot.py, which comes on standard input: a command line has a length and quotes to mind.

@@ -220,6 +220,20 @@ def test_code_that_is_not_what_its_name_says_is_refused(tmp_path):
     assert not (host.base / "code").exists()
 
 
+@pytest.mark.parametrize("plugin", sorted(path.stem for path in ROOT.glob("*_plugins/*.py")))
+def test_a_plugin_finds_modelops_by_itself(plugin):
+    """An Ansible that is installed elsewhere has no way to this package but the plugin's own."""
+    (path,) = ROOT.glob(f"*_plugins/{plugin}.py")
+    code = (
+        "import runpy, sys; sys.path[:] = [p for p in sys.path if not p.endswith('module_utils')];"
+        f" runpy.run_path({str(path)!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_old_code_and_old_jobs_are_cleared_up(host, tmp_path):
     old, untold = host.base / "code" / ("1" * 64), host.job("untold")
     old.mkdir()
