@@ -12,8 +12,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -148,32 +147,17 @@ def compare(model: Path, path: Path, setup: Setup) -> list[dict[str, Any]]:
     """
     data = _read(path)
     meta, rows = data.pop("meta"), []
+    setup = replace(setup, inputs=path)
     with setup.work_folder() as work, Model(model, setup, work) as running:
         for sample in range(meta["samples"]):
-            prefix = f"input/{sample}/"
-            inputs = {k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)}
             wanted = [
                 Held(data[f"output/{sample}/{n}"]).output(row["name"], row["shape"])
                 for n, row in enumerate(meta["outputs"])
             ]
-            with _asked(running, inputs, work, sample, meta["positions"]) as outputs:
+            take = {"count": meta["positions"], "seed": sample}
+            with opened(running.run(sample, inspect=True, take=take)) as outputs:
                 rows += outputs_alike(wanted, outputs, sample, model)
     return rows
-
-
-@contextmanager
-def _asked(
-    running: Model, inputs: Mapping[str, Any], work: Path, sample: int, positions: int
-) -> Iterator[list[Output]]:
-    """Run once on given inputs; give the chosen values of each output."""
-    import numpy as np
-
-    given = work / f"input-{sample}.npz"
-    np.savez(given, **cast(Any, {name: _plain(array) for name, array in inputs.items()}))
-    running.setup = replace(running.setup, inputs=given)
-    take = {"count": positions, "seed": sample}
-    with opened(running.run(sample, inspect=True, take=take)) as outputs:
-        yield outputs
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:

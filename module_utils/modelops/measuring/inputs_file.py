@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import ModelOpsError
+from .session_inputs import by_sample
 
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 1 << 16
@@ -40,22 +41,14 @@ def samples(path: Path) -> list[Described]:
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, SyntaxError) as error:
         what = f"not usable as inputs: {error}"
         raise ModelOpsError(what, where=path, remedy=REMEDY) from None
-    if not any(name.startswith("input/") for name in arrays):
-        found = [arrays]
-    else:
-        by_sample: dict[int, Described] = {}
-        for name, row in arrays.items():
-            room, _, rest = name.partition("/")
-            number, _, own = rest.partition("/")
-            if room == "input" and number.isdecimal() and own:
-                by_sample.setdefault(int(number), {})[own] = row
-        found = [by_sample[number] for number in sorted(by_sample)]
-        if sorted(by_sample) != list(range(len(by_sample))):
-            what = f"samples are numbered {sorted(by_sample)} and not 0, 1 and so on"
-            raise ModelOpsError(what, where=path, remedy=REMEDY)
-    if not all(found) or not found:
+    if not arrays:
         raise ModelOpsError("it holds no input", where=path, remedy=REMEDY)
-    return found
+    stored = by_sample([*arrays])
+    numbers = sorted(stored)
+    if numbers != list(range(len(numbers))):
+        what = f"samples are numbered {numbers} and not 0, 1 and so on"
+        raise ModelOpsError(what, where=path, remedy=REMEDY)
+    return [{own: arrays[name] for own, name in stored[number].items()} for number in numbers]
 
 
 def _header(content: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Runs in the child process too (see session.py): it imports the standard library 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ DTYPES = {
     "tensor(string)": "str",
     **{f"tensor({name}{bits})": f"{name}{bits}" for name in ("int", "uint") for bits in _BITS},
 }
+
+
+# The name of an array in a file with several samples: the sample's number, and the input's name.
+SAMPLE = re.compile(r"input/(\d+)/(.+)")
 
 
 class RequestError(Exception):
@@ -146,20 +151,16 @@ def from_file(rows: Sequence[Mapping[str, Any]], path: str, sample: int = 0) -> 
     """Read the inputs of a sample from an .npz file.
 
     It holds an array for each input: by the input's name where there is one sample, by
-    `input/SAMPLE/NAME` where there are several, as in golden data. Other names with a slash are
-    left alone.
+    `input/SAMPLE/NAME` where there are several, as in golden data, which hold other arrays too.
 
     Raises:
         RequestError: names, types or shapes do not fit the model.
     """
     import numpy as np
 
-    prefix = f"input/{sample}/"
     with np.load(path, allow_pickle=False) as archive:
-        wanted = {name.removeprefix(prefix): name for name in archive.files if prefix in name}
-        if not any(name.startswith("input/") for name in archive.files):
-            wanted = {name: name for name in archive.files}
-        inputs = {name: _native(archive[stored]) for name, stored in wanted.items()}
+        stored = by_sample(archive.files).get(sample, {})
+        inputs = {name: _native(archive[stored[name]]) for name in stored}
     names = {row["name"] for row in rows}
     if set(inputs) != names:
         raise RequestError(f"{path} holds {sorted(inputs)}, but the inputs are {sorted(names)}")
@@ -169,6 +170,19 @@ def from_file(rows: Sequence[Mapping[str, Any]], path: str, sample: int = 0) -> 
             raise RequestError(f"{row['name']!r} in {path} is {array.dtype}, not {row['dtype']}")
         concrete_shape(row, array.shape)
     return inputs
+
+
+def by_sample(names: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Return the arrays of each sample of a file, by the names of the inputs.
+
+    Args:
+        names: of all its arrays. Where none is that of a SAMPLE, they are those of one sample.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for name in names:
+        if match := SAMPLE.fullmatch(name):
+            found.setdefault(int(match[1]), {})[match[2]] = name
+    return found or {0: {name: name for name in names}}
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:
