@@ -448,13 +448,15 @@ def _possible(params: Mapping[str, Any]) -> list[str]:
     return modes if wanted == needs.AUTO else [mode for mode in modes if mode == wanted]
 
 
-def _way(params: Mapping[str, Any]) -> tuple[needs.Choice, needs.Load | None, needs.Load]:
+def _way(
+    params: Mapping[str, Any], samples: int
+) -> tuple[needs.Choice, needs.Load | None, needs.Load]:
     """Choose how to measure; return that, and what each model takes."""
     candidate = needs.of(Path(params["candidate"]))
     reference = None
     if params["reference"] and params["mode"] != needs.GOLDEN:  # golden mode does without
         reference = needs.of(Path(params["reference"]))
-    kept = 0 if params["golden"] else params["samples"]
+    kept = 0 if params["golden"] else samples
     needed = needs.table(reference, candidate, kept, _possible(params))
     free = memory.available_bytes()
     return needs.choose(params["mode"], needed, free, params["candidate"]), reference, candidate
@@ -467,7 +469,8 @@ def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
             raise ModelOpsError(
                 "there is no such model", where=params[name], remedy="Check the path."
             )
-    way, fp32, int8 = _way(params)
+    samples = setup.sample_count(params["samples"])
+    way, fp32, int8 = _way(params, samples)
     free, processes = way.available, 2 if way.mode == needs.BOTH else 1
     setup = replace(setup, memory_limit=neighbour.limit(int8.running, free, processes))
     facts = {**way.facts(), "protection": neighbour.protection(setup.memory_limit)}
@@ -479,11 +482,11 @@ def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
         known = {"similarity": worst(rows or []), "similarity_rows": rows, "candidate": alone}
         return dict(json_safe({**known, "way": facts}))
     # In turn the outputs that are kept stay in the account of the process that made them.
-    kept = fp32.outputs * (params["samples"] if way.mode == needs.IN_TURN else 1)
+    kept = fp32.outputs * (samples if way.mode == needs.IN_TURN else 1)
     comparison = compare(
         Path(params["reference"]),
         candidate,
-        samples=params["samples"],
+        samples=samples,
         runs=params["runs"],
         setup=setup,
         interleave=way.mode == needs.BOTH,

@@ -356,7 +356,8 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     rows += check_size(model, params["data_bytes"])
     int8 = Path(params["spared_by"])
     if params["measure_mode"] != "none":
-        rows += check_memory(model, int8, params["measure_mode"], params["samples"])
+        samples = len(params["inputs"].get("samples", ())) or params["samples"]
+        rows += check_memory(model, int8, params["measure_mode"], samples)
     folder, room = Path(params["folder"]), int(fp32 * params["disk_factor"])
     rows += check_folder(folder, room, params["folder_later"], int8.is_file())
     if params["apart_from"]:

@@ -147,6 +147,21 @@ def test_both_modules_through_ansible(pair, work):
     assert judged["judged"][0]["figure"] == judged["cosine_min"]
 
 
+def test_the_memory_in_turn_is_that_of_the_samples_that_a_file_has(
+    onnx_compare, pair, work, tmp_path
+):
+    inputs = tmp_path / "real.npz"
+    array = np.zeros((4, 64), np.float32)
+    needed = {}
+    for count in (1, 9):
+        np.savez(inputs, **{f"input/{number}/x": array for number in range(count)})
+        options = options_of(onnx_compare, pair, work, inputs=str(inputs), mode="in_turn")
+        result = onnx_compare.run(options, False)
+        assert len(result["similarity_rows"]) == count
+        needed[count] = result["way"]["memory_needed_bytes"]
+    assert needed[9] > needed[1]
+
+
 def test_the_way_follows_the_memory_and_is_told(onnx_compare, pair, work, tmp_path, monkeypatch):
     from modelops.base import memory
     from modelops.measuring import golden

@@ -252,6 +252,16 @@ def test_memory_for_the_real_models_outputs(tmp_path, monkeypatch, available, mo
     assert row["threshold"].count("GB") == (3 if mode == "auto" else 1)
 
 
+def test_the_memory_is_that_of_the_samples_that_a_file_has(params, monkeypatch):
+    asked = []
+    monkeypatch.setattr(host, "check_memory", lambda *given: asked.append(given[-1]) or [])
+    sample = {"codes": {"dtype": "int64", "shape": [1, 8]}}
+    given = {"file": "real.npz", "samples": [sample] * 7, "problem": ""}
+    for inputs in ({}, given, given | {"samples": [], "problem": "no .npz"}):
+        host.check_host(params | {"inputs": inputs})
+    assert asked == [params["samples"], 7, params["samples"]]
+
+
 def test_a_data_file_that_is_missing_is_told_once(params, tmp_path):
     (tmp_path / "voice.onnx.data").unlink()
     assert bad(params) == [f"FP32 model {params['model']}"]
