@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding
+from modelops.base.units import size
 from modelops.config import plan as planning
 from modelops.environment import wheelhouse
 from modelops.execution import controller
@@ -188,10 +189,7 @@ def _memory_freed(host: Mapping[str, Any]) -> list[str]:
     was_fp32 = host.get("__transfer_state", {}).get("state", {}).get("active") == "fp32"
     if not (before and now and was_fp32):
         return []
-    return [
-        f"The service itself held {table.size(before)} on FP32 and {table.size(now)} on this"
-        " release."
-    ]
+    return [f"The service itself held {size(before)} on FP32 and {size(now)} on this release."]
 
 
 def report_text(found: Mapping[str, Any]) -> str:
@@ -236,7 +234,7 @@ def status_table(hosts: Iterable[Mapping[str, Any]]) -> str:
         if not state["confirmed"]:
             kind += ", not confirmed"
         event = f"{last['event']} {last.get('reason', '')}".strip()[:60]
-        free = table.size(asked["free_bytes"])
+        free = size(asked["free_bytes"])
         rows.append((name, state["active"], kind, last["at"], health, free, event))
         notes += [f"{name}: {problem}" for problem in asked["problems"]]
         notes += [f"{name}: {release} is void: {why}" for release, why in state["void"].items()]

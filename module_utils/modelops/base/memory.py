@@ -11,19 +11,11 @@ from pathlib import Path
 
 
 def peak_rss_bytes() -> int | None:
-    """Return the largest resident set of this process so far, in bytes; None where unknown.
-
-    On Linux this is VmHWM of /proc/self/status and not ru_maxrss, because a child inherits the
-    latter from its parent.
-    """
-    if sys.platform == "win32":
+    """Return the largest resident set of this process so far, in bytes; None where unknown."""
+    try:
         return resident()[1]
-    if sys.platform != "linux":
+    except (KeyError, OSError):  # a /proc without this figure, or no /proc
         return None
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def available_bytes() -> int | None:

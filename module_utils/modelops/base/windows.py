@@ -1,6 +1,6 @@
 """What only Windows has: a process's hold on its children.
 
-Elsewhere every function says that it does not know, or does nothing.
+Elsewhere it does nothing.
 """
 
 from __future__ import annotations

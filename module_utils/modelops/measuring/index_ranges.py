@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..base.errors import ModelOpsError
 from ..model import declared
-from ..model.declared import INTEGERS, Message, last
+from ..model.declared import INTEGERS, Message, element_kind, last
 from .session import Setup
 
 # Operators whose output holds the values of their first input, in another shape or type.
@@ -65,7 +65,7 @@ class _Graph:
         self._inputs = {
             last(value, "name", ""): _limits(kind)
             for value in graph.get("input", [])
-            if (kind := _kind(value)) in INTEGERS
+            if (kind := element_kind(value)) in INTEGERS
         }
         self._tensors = {last(tensor, "name", ""): tensor for tensor in graph.get("tensor", [])}
         for name, node in self._makers.items():
@@ -138,8 +138,3 @@ def _limits(kind: int) -> tuple[int, int]:
     signed, width = INTEGERS[kind]
     values = 1 << 8 * width
     return (-values // 2, values // 2 - 1) if signed else (0, values - 1)
-
-
-def _kind(value: Message) -> int:
-    kinds = [tensor for kind in value.get("type", []) for tensor in kind.get("tensor", [])]
-    return last(kinds[-1], "kind") if kinds else 0

@@ -62,6 +62,7 @@ INTEGERS = {
     2: (False, 1), 3: (True, 1), 4: (False, 2), 5: (True, 2), 6: (True, 4), 7: (True, 8),
     12: (False, 4), 13: (False, 8),
 }  # fmt: skip
+# TensorProto.DataType -> numpy's name.
 DTYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64",
     8: "str", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
@@ -123,7 +124,10 @@ def read(path: Path) -> Declared:
         sum(_value_bytes(value) for graph in graphs for value in graph.get("output", [])),
         _unpacked(graphs),
         {
-            last(value, "name", ""): {"dtype": _dtype(value), "shape": _shape(value)}
+            last(value, "name", ""): {
+                "dtype": DTYPES.get(element_kind(value), ""),
+                "shape": _shape(value),
+            }
             for graph in graphs
             for value in graph.get("input", [])
             if last(value, "name", "") not in weights
@@ -224,22 +228,21 @@ def _shape(value: Message) -> list[Dim] | None:
     return None
 
 
-def _dtype(value: Message) -> str:
-    """Return numpy's name of the type of a tensor's elements; empty where numpy has none."""
+def element_kind(value: Message) -> int:
+    """Return the TensorProto.DataType of a value; 0 where it is no tensor."""
     kinds = [tensor for kind in value.get("type", []) for tensor in kind.get("tensor", [])]
-    return DTYPES.get(last(kinds[-1], "kind") if kinds else 0, "")
+    return last(kinds[-1], "kind") if kinds else 0
 
 
 def _value_bytes(value: Message) -> int:
     """Return the bytes of a tensor of static shape; 0 of any other."""
-    kinds = [tensor for kind in value.get("type", []) for tensor in kind.get("tensor", [])]
-    shape = _shape(value)
-    if not kinds or shape is None:
+    shape, kind = _shape(value), element_kind(value)
+    if shape is None:
         return 0
     sizes = [size for size in shape if isinstance(size, int)]
     if len(sizes) < len(shape):
         return 0
-    return math.prod(sizes) * WIDTHS.get(last(kinds[-1], "kind"), 4)
+    return math.prod(sizes) * WIDTHS.get(kind, 4)
 
 
 def _unpacked(graphs: list[Message]) -> int:
