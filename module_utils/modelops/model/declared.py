@@ -18,9 +18,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
 from ..base.errors import ModelOpsError
+from .wire import DEEPEST, FIXED32, FIXED64, LENGTH, VARINT, exactly, varint
 
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-DEEPEST = 100  # messages within messages, as the protobuf library limits them
 LONGEST = 1 << 20  # bytes of a name
 LARGEST = 4096  # bytes of values that are kept: offsets, not weights
 INTEGER, TEXT, BYTES = "integer", "text", "bytes"
@@ -216,7 +215,7 @@ def integers(tensor: Message) -> list[int]:
     packed = io.BytesIO(last(tensor, "packed", b""))
     values = []
     while packed.tell() < len(packed.getbuffer()):
-        values.append(_signed(_varint(packed)))
+        values.append(_signed(varint(packed)))
     return values
 
 
@@ -322,23 +321,23 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
         raise ValueError("too many messages within messages")
     found: Message = {}
     while (position := handle.tell()) < end:
-        tag = _varint(handle)
+        tag = varint(handle)
         name, holds = FIELDS[kind].get(tag >> 3, ("", ""))
         wire = tag & 7
         value: int | str | bytes | Message | None = None
         if wire == VARINT:
-            number = _signed(_varint(handle))
+            number = _signed(varint(handle))
             if holds == INTEGER:
                 value = number
         elif wire == LENGTH:
-            length = _varint(handle)
+            length = varint(handle)
             position = handle.tell() + length
             if position > end:
                 raise ValueError("a field is longer than its message")
             if holds == TEXT and length <= LONGEST:
-                value = _exactly(handle, length).decode()
+                value = exactly(handle, length).decode()
             elif holds == BYTES and length <= LARGEST:
-                value = _exactly(handle, length)
+                value = exactly(handle, length)
             elif holds in FIELDS:
                 value = _message(handle, position, holds, depth + 1)
             handle.seek(position)
@@ -355,20 +354,3 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
 
 def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
-
-
-def _varint(handle: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        (byte,) = _exactly(handle, 1)
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-    raise ValueError("a number is too long")
-
-
-def _exactly(handle: BinaryIO, count: int) -> bytes:
-    content = handle.read(count)
-    if len(content) != count:
-        raise EOFError("the file ends within a field")
-    return content

@@ -14,8 +14,9 @@ from typing import BinaryIO
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
+from .wire import DEEPEST, FIXED32, FIXED64, LENGTH, VARINT, encoded, exactly, varint
+
 LARGE = 64 << 10  # smaller tensors are as well read at once
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 RAW_DATA = 9
 # Message and field number -> the message that the field holds. Other fields are copied as they are.
 NESTED = {
@@ -24,7 +25,6 @@ NESTED = {
     ("constant", 5): "value", ("value", 5): "tensor",
 }  # fmt: skip
 OPERATOR = 4
-DEEPEST = 100  # messages within messages, as the protobuf library limits them
 
 
 def load(path: Path) -> ModelProto:
@@ -34,52 +34,59 @@ def load(path: Path) -> ModelProto:
         DecodeError: it is no protobuf message of that kind.
     """
     size = path.stat().st_size
-    with path.open("rb") as handle:
-        content = _scan(handle, size, "model", path.name, 0)
+    try:
+        with path.open("rb") as handle:
+            content = _scan(handle, size, "model", path.name, 0)
+    except (ValueError, EOFError) as error:
+        raise DecodeError(str(error)) from None
     model: ModelProto = ModelProto.FromString(bytes(content))
     return model
 
 
 def _scan(handle: BinaryIO, end: int, message: str, name: str, depth: int) -> bytearray:
-    """Return the bytes of a message up to `end`, without large raw data."""
+    """Return the bytes of a message up to `end`, without large raw data.
+
+    Raises:
+        ValueError, EOFError: it is no message.
+    """
     if depth > DEEPEST:
-        raise DecodeError("too many messages within messages")
+        raise ValueError("too many messages within messages")
     kept = bytearray()
     place: tuple[int, int] | None = None
     position = handle.tell()
     while position < end:
-        tag = _varint(handle)
+        tag = varint(handle)
         field, wire = tag >> 3, tag & 7
         if wire == LENGTH:
-            length = _varint(handle)
+            length = varint(handle)
             start = handle.tell()
             if start + length > end:
-                raise DecodeError("a field is longer than its message")
+                raise ValueError("a field is longer than its message")
             inner = NESTED.get((message, field))
             if message == "node" and field == OPERATOR:  # it stands before the attributes
-                operator = _exactly(handle, length)
-                kept += _encoded(tag) + _encoded(length) + operator
+                operator = exactly(handle, length)
+                kept += encoded(tag) + encoded(length) + operator
                 message = "constant" if operator == b"Constant" else message
             elif inner:
                 part = _scan(handle, start + length, inner, name, depth + 1)
-                kept += _encoded(tag) + _encoded(len(part)) + part
+                kept += encoded(tag) + encoded(len(part)) + part
             elif message == "tensor" and field == RAW_DATA and length >= LARGE:
                 place = start, length
             else:
-                kept += _encoded(tag) + _encoded(length) + _exactly(handle, length)
+                kept += encoded(tag) + encoded(length) + exactly(handle, length)
             position = start + length
             handle.seek(position)
             continue
-        kept += _encoded(tag)
+        kept += encoded(tag)
         if wire == VARINT:
-            kept += _encoded(_varint(handle))
+            kept += encoded(varint(handle))
         elif wire in (FIXED32, FIXED64):
-            kept += _exactly(handle, 4 if wire == FIXED32 else 8)
+            kept += exactly(handle, 4 if wire == FIXED32 else 8)
         else:
-            raise DecodeError(f"wire type {wire}")
+            raise ValueError(f"wire type {wire}")
         position = handle.tell()
     if position != end:
-        raise DecodeError("a field is longer than its message")
+        raise ValueError("a field is longer than its message")
     if place:
         # Fields that follow are merged into the message that they follow.
         pointer = TensorProto(data_location=TensorProto.EXTERNAL)
@@ -88,29 +95,3 @@ def _scan(handle: BinaryIO, end: int, message: str, name: str, depth: int) -> by
             pointer.external_data.add(key=key, value=str(value))
         kept += pointer.SerializePartialToString()
     return kept
-
-
-def _exactly(handle: BinaryIO, count: int) -> bytes:
-    content = handle.read(count)
-    if len(content) != count:
-        raise DecodeError("the file ends within a field")
-    return content
-
-
-def _varint(handle: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        (byte,) = _exactly(handle, 1)
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-    raise DecodeError("a number is too long")
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -18,6 +18,7 @@ from typing import Any
 from ..base.finding import Finding, finding
 from ..base.programs import Answer, ask
 from ..model.declared import Declared
+from ..model.wire import encoded
 
 CHECK = "onnxruntime in a session"
 # The ids of the rows of an onnxruntime that does not run such a model, or no block-wise nodes.
@@ -93,21 +94,12 @@ def model(ir_version: int, opsets: Mapping[str, int], graph: bytes = GRAPH) -> b
     are stamped always: the graph is made of them.
     """
     stamped = {"ai.onnx": 13} | {name: v for name, v in opsets.items() if name in STAMPED}
-    out = b"\x08" + _varint(ir_version) + b"\x3a" + _varint(len(graph)) + graph
+    out = b"\x08" + encoded(ir_version) + b"\x3a" + encoded(len(graph)) + graph
     for name, version in stamped.items():
         domain = b"" if name == "ai.onnx" else name.encode()
-        opset = b"\x0a" + _varint(len(domain)) + domain + b"\x10" + _varint(version)
-        out += b"\x42" + _varint(len(opset)) + opset
+        opset = b"\x0a" + encoded(len(domain)) + domain + b"\x10" + encoded(version)
+        out += b"\x42" + encoded(len(opset)) + opset
     return out
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def check_session(
