@@ -144,3 +144,13 @@ def real_shapes(path: Path) -> Path:
         path, nodes, weights, {"audio_codes": (TensorProto.INT64, [1, 16, 128])},
         {"mel_features": (TensorProto.FLOAT, [1, 2048, 245760])},
     )  # fmt: skip
+
+
+def alike(folder: Path) -> tuple[Path, Path]:
+    """A matrix product, and the same with slightly different weights."""
+    weight = random_weight(64, 32)
+    other = weight + np.float32(0.01) * random_weight(64, 32, seed=1)
+    paths = folder / "fp32.onnx", folder / "int8.onnx"
+    for path, values in zip(paths, (weight, other), strict=True):
+        matmul(path, 64, 32, values)
+    return paths

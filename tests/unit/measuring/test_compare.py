@@ -46,12 +46,7 @@ def model_of(path: Path, op: str, inputs: dict, outputs: dict, **attributes) -> 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     """A matrix product, and the same with slightly different weights."""
-    weight = models.random_weight(64, 32)
-    other = weight + np.float32(0.01) * models.random_weight(64, 32, seed=1)
-    paths = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
-    for path, values in zip(paths, (weight, other), strict=True):
-        models.matmul(path, 64, 32, values)
-    return paths
+    return models.alike(tmp_path)
 
 
 # The child process

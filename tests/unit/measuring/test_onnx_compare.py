@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +12,7 @@ import pytest
 from modelops.execution import without_ansible
 from onnx import TensorProto as Tp
 from onnx import helper
+from subprocesses import through_ansible
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,12 +29,7 @@ def work(tmp_path: Path) -> Path:
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     """A matrix product, and the same with slightly different weights."""
-    weight = models.random_weight(64, 32)
-    other = weight + np.float32(0.01) * models.random_weight(64, 32, seed=1)
-    paths = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
-    for path, values in zip(paths, (weight, other), strict=True):
-        models.matmul(path, 64, 32, values)
-    return paths
+    return models.alike(tmp_path)
 
 
 def unary(path: Path, op: str) -> Path:
@@ -115,24 +108,6 @@ def test_bad_options_are_refused_before_anything_runs(onnx_compare, pair, work, 
     for bad in ({"gates": [{"name": "mse"}]}, {"record": str(tmp_path / "r.json"), "key": {}}):
         with pytest.raises(Exception, match=r"malformed|needs a key"):
             onnx_compare.run({**options_of(onnx_compare, pair, work, **bad), **paths}, False)
-
-
-def through_ansible(module: str, options: dict) -> dict:
-    command = [
-        *(sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", module),
-        *("-a", json.dumps(options), "-e", f"ansible_python_interpreter={sys.executable}"),
-    ]
-    environment = {
-        **os.environ,
-        "ANSIBLE_LIBRARY": str(ROOT / "library"),
-        "ANSIBLE_MODULE_UTILS": str(ROOT / "module_utils"),
-        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-        "ANSIBLE_STDOUT_CALLBACK": "json",
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    play = json.loads(done.stdout[done.stdout.index("{") :])["plays"][0]
-    return play["tasks"][0]["hosts"]["localhost"]
 
 
 def test_both_modules_through_ansible(pair, work):

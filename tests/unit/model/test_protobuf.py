@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import models
@@ -19,6 +17,7 @@ from modelops.model.reader import all_graphs, locate
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper, numpy_helper
+from subprocesses import growth
 
 
 def restored(path: Path) -> onnx.ModelProto:
@@ -128,14 +127,4 @@ def test_memory_does_not_hold_an_inline_model(tmp_path):
     src = models.matmul(
         tmp_path / "m.onnx", 8192, 8192, np.ones((8192, 8192), np.float32), external=False
     )
-    program = (
-        "import sys; from pathlib import Path; import modelops.quantizer.quantize as q;"
-        "from modelops.base.memory import peak_rss_bytes as rss; b = rss();"
-        "q.quantize(Path(sys.argv[1]), Path(sys.argv[2]), q.Recipe()); print(rss() - b)"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(protobuf.__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(src), str(tmp_path / "o.onnx")],
-        env=env, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert int(done.stdout) < 48 << 20
+    assert growth(src, tmp_path / "o.onnx") < 48 << 20

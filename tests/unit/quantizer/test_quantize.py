@@ -20,6 +20,7 @@ from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from subprocesses import growth
 
 
 @pytest.fixture
@@ -443,17 +444,5 @@ def test_disk_full_in_the_middle_leaves_the_old_pair(voice, monkeypatch):
 
 def test_memory_does_not_hold_the_model(tmp_path):
     """A weight of 64 MB passes through a process that grows by far less."""
-    import subprocess
-
     src = models.matmul(tmp_path / "m.onnx", 4096, 4096, np.ones((4096, 4096), np.float32))
-    program = (
-        "import sys; from pathlib import Path; import modelops.quantizer.quantize as q;"
-        "from modelops.base.memory import peak_rss_bytes as rss; b = rss();"
-        "q.quantize(Path(sys.argv[1]), Path(sys.argv[2]), q.Recipe()); print(rss() - b)"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(tensor_blocks.__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(src), str(tmp_path / "o.onnx")],
-        env=env, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert int(done.stdout) < 32 << 20
+    assert growth(src, tmp_path / "o.onnx") < 32 << 20

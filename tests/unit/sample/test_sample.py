@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +17,7 @@ from modelops.sample import sample
 from modelops.sample.graph import CODEBOOK_SIZE, HEAD_WIDTH, LAYERS, MEL_BINS
 from modelops.sample.sample import make_sample, plan
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from subprocesses import through_ansible
 
 ROOT = Path(__file__).parents[3]
 
@@ -186,23 +185,7 @@ def test_memory_stays_bounded(tmp_path: Path):
 
 
 def test_through_ansible(tmp_path: Path):
-    path = tmp_path / "m.onnx"
-    changes = []
-    for extra in (["--check"], [], []):
-        command = [
-            *(sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", "sample_model"),
-            *("-a", json.dumps({"path": str(path), "megabytes": 1}), *extra),
-            *("-e", f"ansible_python_interpreter={sys.executable}"),
-        ]
-        environment = {
-            **os.environ,
-            "ANSIBLE_LIBRARY": str(ROOT / "library"),
-            "ANSIBLE_MODULE_UTILS": str(ROOT / "module_utils"),
-            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-            "ANSIBLE_STDOUT_CALLBACK": "json",
-        }
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        play = json.loads(done.stdout[done.stdout.index("{") :])["plays"][0]
-        changes.append(play["tasks"][0]["hosts"]["localhost"]["changed"])
+    options = {"path": str(tmp_path / "m.onnx"), "megabytes": 1}
+    runs = (["--check"], [], [])
+    changes = [through_ansible("sample_model", options, *extra)["changed"] for extra in runs]
     assert changes == [True, True, False]
