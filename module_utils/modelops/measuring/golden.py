@@ -128,7 +128,8 @@ def make(model: Path, dest: Path, meta: Mapping[str, Any], setup: Setup) -> None
         ModelOpsError: the model cannot be loaded or run, or gives values that are not finite.
         OSError: the file cannot be written.
     """
-    with setup.work_folder() as work, Model(model, setup, work) as running:
+    unpacked = replace(setup, pack=False)
+    with setup.work_folder() as work, Model(model, unpacked, work) as running:
         answers = Answers(running, setup, meta["positions"])
         for sample in range(meta["samples"]):
             with opened(running.run(sample, inspect=True, share=True)) as outputs:

@@ -65,6 +65,9 @@ class Setup:
         work_dir: for temporary files; None is the system's temp folder.
         fold: compute at load what is constant. Without it weights that are unpacked are unpacked in
             each run: load takes less memory and time, a run more. The outputs are the same.
+        pack: copy matrices at load into the order that multiplies fastest. Without it a model of
+            4.3 GB is loaded in 0.1 s instead of 13 and stays in the file's own pages, and a run
+            takes a quarter more: for few runs that nobody times.
         memory_limit: bytes that the process may take, where a limit can be set (neighbour.scope).
         tell: called with what a model does now, for people.
     """
@@ -79,6 +82,7 @@ class Setup:
     timeout_s: float = 600
     work_dir: Path | None = None
     fold: bool = True
+    pack: bool = True
     memory_limit: int | None = None
     tell: Callable[[str], None] | None = field(default=None, compare=False)
 
@@ -96,6 +100,10 @@ class Setup:
             timeout_s=params["timeout_s"],
             work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
         )
+
+    def unpacked(self) -> dict[str, str]:
+        """Return the session options that leave matrices as they are in the file."""
+        return {} if self.pack else {"session.disable_prepacking": "1"}
 
     def input_spec(self, sample: int = 0) -> dict[str, Any]:
         """Return what a child needs to make the inputs of a sample: the seed is seed + sample."""
@@ -336,7 +344,7 @@ class Model:
                 path=os.path.abspath(self.path),
                 providers=list(self.setup.providers),
                 threads=self.setup.threads,
-                session_options=dict(self.setup.session_options),
+                session_options={**self.setup.session_options, **self.setup.unpacked()},
                 fold=self.setup.fold,
                 work=str(self._work),
             )

@@ -71,6 +71,11 @@ class Plan:
         graph_bytes: the graph file, equal for equal input.
     """
 
+    @property
+    def forms(self) -> set[str]:
+        """Return the forms that some node has."""
+        return {decision.form for decision in self.decisions}
+
     def __init__(
         self,
         model: ModelProto,
@@ -112,7 +117,7 @@ class Plan:
                 model.graph.output.append(output)
         self._keep_rest(model)
         model.graph.initializer.extend(self._emitter.tensors)
-        if any(d.form == BLOCKWISE for d in self.decisions):
+        if BLOCKWISE in self.forms:
             _require_domain(model, "com.microsoft", 1)
         if not model.producer_name:  # an exporter's name and version stay
             model.producer_name, model.producer_version = "modelops", ""

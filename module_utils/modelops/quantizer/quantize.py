@@ -40,7 +40,7 @@ from ..model.reader import read_model, unreadable, validate
 from ..model.tensor_blocks import Files
 from ..pair import manifest, names
 from .attempts import Attempts, graph_beside
-from .forms import FP32, WEIGHT_ONLY
+from .forms import BLOCKWISE, FP32
 from .plan import Plan
 from .quality import Judge, judging, passes, rank, require_saving, search
 from .quality import check as check_quality
@@ -350,7 +350,8 @@ class _Job:
                     plan, hashes = self._keep_quality(plan, hashes, work)
                 if self.proof.verify:
                     self._tell("loading and running the pair")
-                    self.verified = verify(graph, self.src, self.setup)
+                    setup = replace(self.setup, pack=BLOCKWISE in plan.forms)
+                    self.verified = verify(graph, self.src, setup)
                 self.proving_s = time.monotonic() - proving
                 for reading in readings:  # a source that cannot be read to its end gives no pair
                     reading.result()
@@ -411,7 +412,7 @@ class _Job:
                 )
                 return plan, hashes
             self.answers, self.unused = judge.answers, judge.unused
-            step = self._step(judge.measure(work / self.dest.name), plan)
+            step = self._step(judge.measure(work / self.dest.name, plan.forms), plan)
             self.path = [{"moved": 0, "forms": {}, **step}]
             if passes(step["figures"], self.thresholds):
                 return plan, hashes
@@ -448,9 +449,7 @@ class _Job:
             self._tell(f"measuring the similarity with {len(forms)} nodes moved")
             self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
             moved = self._plan(work, layout=attempts.layout)
-            # onnxruntime unpacks such weights at load on one core, and holds both forms of all.
-            fold = WEIGHT_ONLY not in forms.values()
-            return self._step(judge.measure(attempts.write(moved), fold), moved)
+            return self._step(judge.measure(attempts.write(moved), moved.forms), moved)
 
         forms, path = search(ranked, attempt, self.thresholds, matrices)
         source_bytes = sum(source.stat().st_size for source in self.sources)
