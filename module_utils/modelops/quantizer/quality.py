@@ -24,6 +24,7 @@ from ..measuring.golden import Answers
 from ..measuring.index_ranges import meaningful
 from ..measuring.outputs import Output, compare, open_in, opened
 from ..measuring.session import Model, Setup
+from ..measuring.similarity import worst
 from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
 
 # So many mixes are measured for the fewest nodes; then the fewest so far are taken.
@@ -111,14 +112,23 @@ class Judge:
                     answers.add(sample, self._reference[-1])
         self.answers = answers
 
-    def measure(self, candidate: Path, forms: Collection[str]) -> list[dict[str, Any]]:
-        """Return a row a sample and output, see outputs.compare; `forms` are the candidate's."""
+    def measure(
+        self, candidate: Path, forms: Collection[str], thresholds: Mapping[str, float] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return a row a sample and output, see outputs.compare.
+
+        Args:
+            forms: the candidate's.
+            thresholds: go on only as long as they hold: the worst sample counts.
+        """
         rows: list[dict[str, Any]] = []
         with Model(candidate, quickly(self._setup, forms), self._work) as model:
             for sample, wanted in enumerate(self._reference):
                 with opened(model.run(sample, share=True)) as found:
                     # Another shape is not like: as of a NonZero that finds more.
                     rows += compare(wanted, found, sample, candidate, strict=False)
+                if thresholds is not None and not passes(worst(rows), thresholds):
+                    break
         return rows
 
 

@@ -449,7 +449,8 @@ class _Job:
             self._tell(f"measuring the similarity with {len(forms)} nodes moved")
             self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
             moved = self._plan(work, layout=attempts.layout)
-            return self._step(judge.measure(attempts.write(moved), moved.forms), moved)
+            rows = judge.measure(attempts.write(moved), moved.forms, self.thresholds)
+            return self._step(rows, moved)
 
         forms, path = search(ranked, attempt, self.thresholds, matrices)
         source_bytes = sum(source.stat().st_size for source in self.sources)

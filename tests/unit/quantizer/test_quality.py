@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import models
@@ -9,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 from modelops.base.errors import ModelOpsError
-from modelops.measuring.session import Setup
+from modelops.measuring.outputs import opened
+from modelops.measuring.session import Model, Setup
 from modelops.quantizer import quality
 from modelops.quantizer.quantize import Proof, quantize
 from modelops.quantizer.recipe import Recipe
@@ -279,3 +281,29 @@ def test_what_the_checker_has_against_the_source_is_a_note(tmp_path):
     with pytest.raises(ModelOpsError, match=r"refuses the model .*, and it does not run"):
         quantize(src, tmp_path / "bad.onnx", Recipe(), proof=Proof(verify=True))
     assert not (tmp_path / "bad.onnx").exists()
+
+
+def test_a_candidate_that_fails_is_measured_no_further(tmp_path):
+    src = outliers(tmp_path / "m.onnx")
+    quantize(src, tmp_path / "out.onnx", Recipe())
+    with quality.judging(src, PLAIN, samples=3) as judge:
+        judge.run_source()
+        for threshold, samples in ((0.9999, 1), (0.1, 3)):
+            rows = judge.measure(tmp_path / "out.onnx", {"dynamic_int8"}, {"cosine": threshold})
+            assert [row["sample"] for row in rows] == list(range(samples))
+
+
+def test_matrices_that_are_not_packed_stay_in_the_file(tmp_path):
+    """What is not timed is loaded without a copy of the weights, and answers the same."""
+    src = models.matmul(tmp_path / "m.onnx", 4096, 2048)
+    size = 4 * 4096 * 2048
+    taken, answers = {}, {}
+    for pack in (True, False):
+        setup = replace(PLAIN, pack=pack, work_dir=tmp_path)
+        with setup.work_folder() as work, Model(src, setup, work) as model:
+            before = model.started["rss_before_bytes"]
+            taken[pack] = model.loaded["rss_after_load_bytes"] - before
+            with opened(model.run(share=True)) as outputs:
+                answers[pack] = outputs[0].values().copy()
+    assert taken[True] > 0.9 * size > 0.5 * size > taken[False]
+    np.testing.assert_allclose(answers[True], answers[False], rtol=1e-4, atol=1e-4)
