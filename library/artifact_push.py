@@ -15,6 +15,7 @@ description:
     O(state=finished) its progress is shown until it has ended.
   - The target's host key must be O(host_key); nothing else is believed.
 version_added: "0.1.0"
+extends_documentation_fragment: progress
 options:
   state:
     description: The step.
@@ -59,18 +60,9 @@ options:
     type: float
     default: 30
   limit_s:
-    description: The limit of the whole push, in seconds.
-    type: int
     default: 14400
-  progress_s:
-    description: How often the terminal shows how far it is, in seconds; 0 never.
-    type: float
-    default: 5
   public_key_file:
     description: Where the public half is published. The action plugin names one.
-    type: path
-  progress_file:
-    description: A file to keep with how far it is. The action plugin names one.
     type: path
 attributes:
   check_mode:
@@ -128,6 +120,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.options import PROGRESS
 from ansible.module_utils.modelops.pair import manifest as manifests
 
 if TYPE_CHECKING:
@@ -146,10 +139,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "rate": {"type": "float", "default": 0},
     "authorize_s": {"type": "float", "default": 60},
     "stall_s": {"type": "float", "default": 30},
-    "limit_s": {"type": "int", "default": 14400},
-    "progress_s": {"type": "float", "default": 5},
     "public_key_file": {"type": "path", "no_log": False},
-    "progress_file": {"type": "path"},
+    **PROGRESS,
+    "limit_s": {"type": "int", "default": 14400},
 }
 NEEDED = ["src", "manifest", "host", "user", "host_key", "folder"]
 REQUIRED_IF = [("state", "started", NEEDED), ("state", "finished", ["job"])]

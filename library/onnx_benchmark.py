@@ -13,6 +13,9 @@ description:
     which. It is always ended.
   - Changes nothing, so it never reports a change.
 version_added: "0.1.0"
+extends_documentation_fragment:
+  - measuring
+  - measuring.session
 options:
   path:
     description: The model.
@@ -26,51 +29,6 @@ options:
     description: Runs before them that are not, the very first one included.
     type: int
     default: 1
-  seed:
-    description: The seed of the inputs, 0 or more.
-    type: int
-    default: 0
-  ranges:
-    description:
-      - By name of an input, the list [low, high] that its values are drawn from evenly, both
-        included.
-      - Without a range, integers are drawn from [0, 1], booleans are fair and floats standard
-        normal.
-    type: dict
-    default: {}
-  shapes:
-    description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
-    type: dict
-    default: {}
-  inputs:
-    description: An C(.npz) file with an array for each input by its name, instead of seeded ones.
-      For several samples they are called C(input/0/NAME), C(input/1/NAME) and so on, as in golden
-      data. A benchmark takes the first sample.
-    type: path
-  providers:
-    description: The execution providers of onnxruntime, in order of preference.
-    type: list
-    elements: str
-    default: [CPUExecutionProvider]
-  threads:
-    description: Threads within an operator. 0 leaves it to onnxruntime.
-    type: int
-    default: 0
-  session_options:
-    description:
-      - Further options of the session. Names with a dot are config entries, others are attributes
-        of C(SessionOptions), for instance C(graph_optimization_level) C(ORT_DISABLE_ALL).
-      - With none and I(threads) 0 the session is the default one, as the real service makes it.
-    type: dict
-    default: {}
-  timeout_s:
-    description: The limit of each single step (start, load, one run), in seconds.
-    type: float
-    default: 600
-  work_dir:
-    description:
-      - An existing folder for temporary files, the system's own by default.
-    type: path
 attributes:
   check_mode:
     description: Runs no model; I(measured) is then false and there are no figures.
@@ -175,6 +133,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.options import MEASURING, SESSION
 from ansible.module_utils.modelops.measuring.compare import benchmark
 from ansible.module_utils.modelops.measuring.session import Setup
 
@@ -185,15 +144,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "runs": {"type": "int", "default": 5},
     "warmup": {"type": "int", "default": 1},
-    "seed": {"type": "int", "default": 0},
-    "ranges": {"type": "dict", "default": {}},
-    "shapes": {"type": "dict", "default": {}},
-    "inputs": {"type": "path"},
-    "providers": {"type": "list", "elements": "str", "default": ["CPUExecutionProvider"]},
-    "threads": {"type": "int", "default": 0},
-    "session_options": {"type": "dict", "default": {}},
-    "timeout_s": {"type": "float", "default": 600},
-    "work_dir": {"type": "path"},
+    **MEASURING,
+    **SESSION,
 }
 
 
@@ -205,7 +157,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     if check_mode:
         return {"changed": False, "measured": False}
-    setup = Setup.from_params(params)
+    setup = Setup.from_params(params, providers=params["providers"], threads=params["threads"])
     figures = benchmark(Path(params["path"]), params["runs"], params["warmup"], setup)
     return {"changed": False, "measured": True, **figures}
 

@@ -15,23 +15,24 @@ description:
   - With I(record) the figures are kept in a file. When it holds some for exactly the same I(key),
     measuring options, onnxruntime and processor, no model is run and they are judged again.
 version_added: "0.1.0"
+extends_documentation_fragment:
+  - measuring
+  - measuring.session
+  - measuring.samples
+  - progress
 options:
   reference:
     description: The FP32 model. Without it the figures that compare times and memory with it are
       not measured.
     type: path
   golden:
-    description: Data of M(onnx_golden). The similarity is then that to what it holds, and
-      O(samples) does not count.
+    description: Data of M(onnx_golden). The outputs are then compared with those that it holds, and
+      O(samples) is ignored.
     type: path
   candidate:
     description: The INT8 model.
     type: path
     required: true
-  samples:
-    description: How many inputs the outputs are compared on. With O(inputs) it is what they hold.
-    type: int
-    default: 2
   runs:
     description: Pairs of runs that are timed.
     type: int
@@ -105,70 +106,12 @@ options:
     description: Measure even when the record holds the figures.
     type: bool
     default: false
-  seed:
-    description: The seed of the inputs, 0 or more. Sample number N has the seed plus N.
-    type: int
-    default: 0
-  ranges:
-    description:
-      - By name of an input, the list [low, high] that its values are drawn from evenly, both
-        included.
-      - Without a range, integers that choose rows of a table (Gather) are drawn from all of its
-        rows, other integers from [0, 1]; booleans are fair and floats standard normal.
-    type: dict
-    default: {}
-  shapes:
-    description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
-    type: dict
-    default: {}
-  inputs:
-    description: An C(.npz) file with an array for each input by its name, instead of seeded ones.
-      For several samples they are called C(input/0/NAME), C(input/1/NAME) and so on, as in golden
-      data. A benchmark takes the first sample.
-    type: path
-  providers:
-    description: The execution providers of onnxruntime, in order of preference.
-    type: list
-    elements: str
-    default: [CPUExecutionProvider]
   reference_providers:
     description:
       - The same for the reference alone. A session takes the first one that it can use, and
         RV(notes) says which it could not; those of O(providers) when this is not set.
     type: list
     elements: str
-  threads:
-    description: Threads within an operator. 0 leaves it to onnxruntime.
-    type: int
-    default: 0
-  session_options:
-    description:
-      - Further options of the session. Names with a dot are config entries, others are attributes
-        of C(SessionOptions), for instance C(graph_optimization_level) C(ORT_DISABLE_ALL).
-      - With none and I(threads) 0 the session is the default one, as the real service makes it.
-    type: dict
-    default: {}
-  timeout_s:
-    description: The limit of each single step (start, load, one run), in seconds.
-    type: float
-    default: 600
-  work_dir:
-    description: An existing folder for temporary files, the system's own by default. Outputs lie in
-      memory.
-    type: path
-  progress_s:
-    description: How often the controller shows how far the run is, in seconds. The run then goes on
-      in the background of the host. With 0, in check mode and under C(async) it runs without.
-    type: float
-    default: 5
-  limit_s:
-    description: The limit of the whole run when O(progress_s) is not 0, in seconds.
-    type: int
-    default: 21600
-  progress_file:
-    description: A file to keep with how far the run is, as JSON; removed at its end. The action
-      plugin names one.
-    type: path
 attributes:
   check_mode:
     description: Uses the record when it fits. Otherwise runs no model; I(verdict) is then
@@ -327,6 +270,7 @@ from ansible.module_utils.modelops.base.files import sha256_file
 from ansible.module_utils.modelops.base.json_values import json_safe
 from ansible.module_utils.modelops.base.progress import told
 from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES, SESSION
 from ansible.module_utils.modelops.judging import gates
 from ansible.module_utils.modelops.measuring import golden, needs, neighbour
 from ansible.module_utils.modelops.measuring.compare import (
@@ -346,7 +290,6 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "reference": {"type": "path"},
     "golden": {"type": "path"},
     "candidate": {"type": "path", "required": True},
-    "samples": {"type": "int", "default": 2},
     "runs": {"type": "int", "default": 5},
     "mode": {
         "type": "str",
@@ -370,19 +313,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "key": {"type": "dict", "no_log": False},
     "figures": {"type": "dict", "default": {}},
     "remeasure": {"type": "bool", "default": False},
-    "seed": {"type": "int", "default": 0},
-    "ranges": {"type": "dict", "default": {}},
-    "shapes": {"type": "dict", "default": {}},
-    "inputs": {"type": "path"},
-    "providers": {"type": "list", "elements": "str", "default": ["CPUExecutionProvider"]},
     "reference_providers": {"type": "list", "elements": "str"},
-    "threads": {"type": "int", "default": 0},
-    "session_options": {"type": "dict", "default": {}},
-    "timeout_s": {"type": "float", "default": 600},
-    "work_dir": {"type": "path"},
-    "progress_s": {"type": "float", "default": 5},
-    "limit_s": {"type": "int", "default": 21600},
-    "progress_file": {"type": "path"},
+    **SAMPLES,
+    **MEASURING,
+    **SESSION,
+    **PROGRESS,
 }
 # Options that shape the figures, beside the models; gates and limits do not.
 RUN_OPTIONS = ("samples", "runs", "seed", "ranges", "shapes")
@@ -402,7 +337,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise ModelOpsError(
             "there is nothing to compare with", remedy="Give `reference`, `golden` or both."
         )
-    setup = Setup.from_params(params)
+    setup = Setup.from_params(params, providers=params["providers"], threads=params["threads"])
     record = gates.Record(Path(params["record"])) if params["record"] else None
     if record and not params["key"]:
         raise ModelOpsError(

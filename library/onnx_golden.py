@@ -13,6 +13,10 @@ description:
     that need not hold the FP32 model in memory.
   - A file of the same model and options that is whole is left alone.
 version_added: "0.1.0"
+extends_documentation_fragment:
+  - measuring
+  - measuring.samples
+  - progress
 options:
   model:
     description: The FP32 model.
@@ -27,51 +31,10 @@ options:
     type: list
     elements: dict
     required: true
-  samples:
-    description: How many inputs. Number N has the seed O(seed) plus N.
-    type: int
-    default: 2
   positions:
     description: How many values are kept of each output of each sample.
     type: int
     default: 1000000
-  seed:
-    description: The seed of the inputs, 0 or more.
-    type: int
-    default: 0
-  ranges:
-    description: By name of an input, the list [low, high] that its values are drawn from, see
-      M(onnx_compare).
-    type: dict
-    default: {}
-  shapes:
-    description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
-    type: dict
-    default: {}
-  inputs:
-    description: An C(.npz) file with inputs, instead of seeded ones, see M(onnx_benchmark).
-    type: path
-  session_options:
-    description: Further options of the session, see M(onnx_benchmark).
-    type: dict
-    default: {}
-  timeout_s:
-    description: The limit of each single step (start, load, one run), in seconds.
-    type: float
-    default: 600
-  progress_s:
-    description: How often the controller shows how far the run is, in seconds. The run then goes on
-      in the background of the host. With 0, in check mode and under C(async) it runs without.
-    type: float
-    default: 5
-  limit_s:
-    description: The limit of the whole run when O(progress_s) is not 0, in seconds.
-    type: int
-    default: 21600
-  progress_file:
-    description: A file to keep with how far the run is, as JSON; removed at its end. The action
-      plugin names one.
-    type: path
 attributes:
   check_mode:
     description: Runs no model; says whether the file would be made.
@@ -114,6 +77,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.modelops.base.errors import ModelOpsError
 from ansible.module_utils.modelops.base.progress import told
 from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES
 from ansible.module_utils.modelops.measuring import golden
 from ansible.module_utils.modelops.measuring.index_ranges import meaningful
 from ansible.module_utils.modelops.measuring.session import Setup
@@ -126,17 +90,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "model": {"type": "path", "required": True},
     "dest": {"type": "path", "required": True},
     "source": {"type": "list", "elements": "dict", "required": True},
-    "samples": {"type": "int", "default": 2},
     "positions": {"type": "int", "default": 1_000_000},
-    "seed": {"type": "int", "default": 0},
-    "ranges": {"type": "dict", "default": {}},
-    "shapes": {"type": "dict", "default": {}},
-    "inputs": {"type": "path"},
-    "session_options": {"type": "dict", "default": {}},
-    "timeout_s": {"type": "float", "default": 600},
-    "progress_s": {"type": "float", "default": 5},
-    "limit_s": {"type": "int", "default": 21600},
-    "progress_file": {"type": "path"},
+    **SAMPLES,
+    **MEASURING,
+    **PROGRESS,
 }
 
 
@@ -145,16 +102,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     for name in ("samples", "positions"):
         if params[name] < 1:
             raise ModelOpsError(f"{name} is {params[name]}", remedy="Use 1 or more.")
-    setup = Setup(
-        seed=params["seed"],
-        ranges=params["ranges"] or {},
-        shapes=params["shapes"] or {},
-        inputs=Path(params["inputs"]) if params["inputs"] else None,
-        session_options=params["session_options"],
-        timeout_s=params["timeout_s"],
-    )
     # Their ranges are part of what the data say of themselves: a new rule makes them anew.
-    setup = meaningful(setup, Path(params["model"]))
+    setup = meaningful(Setup.from_params(params), Path(params["model"]))
     dest = Path(params["dest"])
     meta = golden.wanted(params["source"], params["samples"], params["positions"], setup)
     there = golden.fits(dest, meta)

@@ -21,6 +21,10 @@ description:
   - The new files are written beside their names, made durable and renamed. Under the final names
     stands the whole old pair, the whole new pair, or no graph.
 version_added: "0.1.0"
+extends_documentation_fragment:
+  - measuring
+  - measuring.samples
+  - progress
 options:
   src:
     description: The FP32 model. Its weights may lie inside it or in data files of its folder.
@@ -99,10 +103,6 @@ options:
       than half of what the rule's forms save. Otherwise these stay, and a warning says so.
     type: bool
     default: true
-  samples:
-    description: How many seeded inputs O(quality) is measured on.
-    type: int
-    default: 2
   golden:
     description: Where to keep what FP32 answers (see M(onnx_golden)) when O(quality) runs it
       anyway.
@@ -117,35 +117,8 @@ options:
     type: list
     elements: str
     default: []
-  seed:
-    description: The seed of the inputs for O(verify) and O(quality).
-    type: int
-    default: 0
-  ranges:
-    description: By name of an input, the list [low, high] of its values, both included.
-    type: dict
-    default: {}
-  shapes:
-    description: By name of an input, its shape. Otherwise symbolic dimensions are 1.
-    type: dict
-    default: {}
-  inputs:
-    description: An C(.npz) file with an array for each input by its name, instead of seeded ones.
-      For several samples they are called C(input/0/NAME), C(input/1/NAME) and so on, as in golden
-      data. A benchmark takes the first sample.
-    type: path
-  session_options:
-    description: Further options of the session, see M(onnx_benchmark).
-    type: dict
-    default: {}
-  timeout_s:
-    description: The limit of each single step of O(verify) and O(quality), in seconds.
-    type: float
-    default: 600
   work_dir:
-    description: An existing folder for the outputs that O(quality) compares. By default they lie
-      beside O(dest), 4 GB for the real model.
-    type: path
+    description: An existing folder for temporary files, by default one beside O(dest).
   threads:
     description: Threads that read and quantize. The bytes do not depend on it.
     type: int
@@ -154,21 +127,6 @@ options:
     description: Write the pair even when it is right already.
     type: bool
     default: false
-  progress_s:
-    description:
-      - How often the controller shows how far the run is, in seconds. The run then goes on in the
-        background of the host, and outlasts a connection that breaks or a playbook that is stopped.
-      - With 0, in check mode and under C(async) it runs without.
-    type: float
-    default: 5
-  limit_s:
-    description: The limit of the whole run when O(progress_s) is not 0, in seconds.
-    type: int
-    default: 21600
-  progress_file:
-    description: A file to keep with how far the run is, as JSON; removed at its end. The action
-      plugin names one beside O(dest).
-    type: path
 attributes:
   check_mode:
     description: Streams without writing, so that the predicted hashes and release id are exact.
@@ -283,6 +241,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -310,22 +269,14 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "verify": {"type": "bool", "default": True},
     "quality": {"type": "dict", "default": {}},
     "quality_required": {"type": "bool", "default": True},
-    "samples": {"type": "int", "default": 2},
     "golden": {"type": "path"},
     "golden_positions": {"type": "int", "default": 1_000_000},
     "source_providers": {"type": "list", "elements": "str", "default": []},
-    "seed": {"type": "int", "default": 0},
-    "ranges": {"type": "dict", "default": {}},
-    "shapes": {"type": "dict", "default": {}},
-    "inputs": {"type": "path"},
-    "session_options": {"type": "dict", "default": {}},
-    "timeout_s": {"type": "float", "default": 600},
-    "work_dir": {"type": "path"},
     "threads": {"type": "int", "default": 2},
     "force": {"type": "bool", "default": False},
-    "progress_s": {"type": "float", "default": 5},
-    "limit_s": {"type": "int", "default": 21600},
-    "progress_file": {"type": "path"},
+    **SAMPLES,
+    **MEASURING,
+    **PROGRESS,
 }
 
 
@@ -372,15 +323,7 @@ def run(
                 verify=params["verify"],
                 quality=params["quality"],
                 required=params["quality_required"],
-                setup=Setup(
-                    seed=params["seed"],
-                    ranges=params["ranges"],
-                    shapes=params["shapes"],
-                    inputs=Path(params["inputs"]) if params["inputs"] else None,
-                    session_options=params["session_options"],
-                    timeout_s=params["timeout_s"],
-                    work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
-                ),
+                setup=Setup.from_params(params),
                 samples=params["samples"],
                 golden=Path(params["golden"]) if params["golden"] else None,
                 positions=params["golden_positions"],

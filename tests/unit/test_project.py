@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from modelops.execution import without_ansible
+from modelops.execution import options, without_ansible
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def test_argument_specs_are_the_defaults(role):
 @pytest.mark.parametrize("module", MODULES)
 def test_documentation_is_the_argument_spec(module):
     found = without_ansible.load(module)
-    documented = yaml.safe_load(found.DOCUMENTATION)["options"]
+    documented = without_ansible.documented_options(found)
     spec = found.ARGUMENT_SPEC
     assert set(documented) == set(spec)
     for name, option in documented.items():
@@ -48,10 +48,27 @@ def test_documentation_is_the_argument_spec(module):
     assert yaml.safe_load(found.RETURN)
 
 
-def test_ansible_doc_reads_the_modules():
+def test_ansible_doc_reads_the_modules_and_their_fragments_as_the_command_line_does():
     done = tool("ansible-doc", "-t", "module", "-M", "library", "--json", *MODULES)
     assert done.returncode == 0, done.stderr
-    assert sorted(json.loads(done.stdout)) == MODULES
+    read = json.loads(done.stdout)
+    assert sorted(read) == MODULES
+    for name in MODULES:
+        options = without_ansible.documented_options(without_ansible.load(name))
+        assert read[name]["doc"]["options"] == options, name
+
+
+def test_fragments_are_the_shared_options():
+    documented = {}
+    for path in (ROOT / "doc_fragments").glob("*.py"):
+        fragment = vars(without_ansible.load_from(path.parent, path.stem).ModuleDocFragment)
+        for part, text in fragment.items():
+            if part.isupper():
+                name = path.stem.upper() if part == "DOCUMENTATION" else part
+                documented[name] = yaml.safe_load(text)["options"]
+    for option in (option for part in documented.values() for option in part.values()):
+        assert option.pop("description")
+    assert documented == {name: part for name, part in vars(options).items() if name.isupper()}
 
 
 @pytest.mark.parametrize("name", ["local", "single", "staging", "production"])

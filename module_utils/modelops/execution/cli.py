@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..base.json_values import json_safe
@@ -24,7 +25,7 @@ from ..base.progress import Meter, Progress, line
 from ..base.units import seconds, size
 from ..judging import gates
 from .module_result import run_guarded
-from .without_ansible import load
+from .without_ansible import documented_options, load
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         module = load(command.module)
         sub = commands.add_parser(name, help=command.summary, description=f"{command.summary}.")
-        documented, defaults = _documented(module.DOCUMENTATION), dict(command.fixed)
+        documented, defaults = _documented(module), dict(command.fixed)
         for option, spec in module.ARGUMENT_SPEC.items():
             if option in command.positional:
                 metavar = command.positional[option]
@@ -178,12 +179,10 @@ def _gate(text: str) -> dict[str, Any]:
     return {"name": name, "op": op, "required": True, **threshold}
 
 
-def _documented(documentation: str) -> dict[str, str]:
+def _documented(module: ModuleType) -> dict[str, str]:
     """Return a text for each option, without Ansible's markup."""
-    import yaml
-
     texts = {}
-    for name, option in yaml.safe_load(documentation)["options"].items():
+    for name, option in documented_options(module).items():
         text = option["description"]
         text = text if isinstance(text, str) else " ".join(text)
         texts[name] = re.sub(r"\b(?:C|I|O|M|RV|V|E)\(([^)]*)\)", r"\1", text)

@@ -11,8 +11,10 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-LIBRARY = Path(__file__).resolve().parents[3] / "library"
+ROOT = Path(__file__).resolve().parents[3]
+LIBRARY, FRAGMENTS = ROOT / "library", ROOT / "doc_fragments"
 _PACKAGE = __name__.rsplit(".", 2)[0]
 _UNDER_ANSIBLE = "ansible.module_utils.modelops"
 
@@ -33,9 +35,40 @@ def load(name: str) -> ModuleType:
         except ImportError:
             sys.modules[parent] = types.ModuleType(parent)
             sys.modules[parent].__path__ = []
-    spec = importlib.util.spec_from_file_location(name, LIBRARY / f"{name}.py")
-    if spec is None or spec.loader is None or not (LIBRARY / f"{name}.py").is_file():
-        raise ImportError(f"there is no module {name} in {LIBRARY}")
+    return load_from(LIBRARY, name)
+
+
+def documented_options(module: ModuleType) -> dict[str, dict[str, Any]]:
+    """Return what a module's documentation says of each option, its fragments included.
+
+    As Ansible merges them: what the module says of an option itself comes first.
+
+    Raises:
+        ImportError: a fragment is not there, or PyYAML is not.
+    """
+    import yaml  # not needed where a module only runs
+
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    fragments = documentation.get("extends_documentation_fragment", [])
+    options: dict[str, dict[str, Any]] = {}
+    for slug in [fragments] if isinstance(fragments, str) else fragments:
+        name, _, part = slug.partition(".")
+        fragment = load_from(FRAGMENTS, name).ModuleDocFragment
+        options |= yaml.safe_load(getattr(fragment, (part or "documentation").upper()))["options"]
+    for name, option in documentation["options"].items():
+        options[name] = {**options.get(name, {}), **option}
+    return options
+
+
+def load_from(folder: Path, name: str) -> ModuleType:
+    """Import `FOLDER/NAME.py`.
+
+    Raises:
+        ImportError: it is not there.
+    """
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    if spec is None or spec.loader is None or not (folder / f"{name}.py").is_file():
+        raise ImportError(f"there is no {name}.py in {folder}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -87,18 +87,17 @@ class Setup:
     tell: Callable[[str], None] | None = field(default=None, compare=False)
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Setup:
-        """Make it from a module's options of the same names."""
+    def from_params(cls, params: Mapping[str, Any], **more: Any) -> Setup:
+        """Make it from the options that all modules have which run models (options.MEASURING)."""
         return cls(
             seed=params["seed"],
             ranges=params["ranges"] or {},
             shapes=params["shapes"] or {},
             inputs=Path(params["inputs"]) if params["inputs"] else None,
-            providers=params["providers"],
-            threads=params["threads"],
             session_options=params["session_options"] or {},
             timeout_s=params["timeout_s"],
             work_dir=Path(params["work_dir"]) if params["work_dir"] else None,
+            **more,
         )
 
     def unpacked(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ SOURCE, PAIR = rf"{FOLDER}\m.onnx", rf"{FOLDER}\int8\m_int8.onnx"
 def folder(windows):
     """A copy of the code on the PC, and a model."""
     folder = windows.path(FOLDER)
-    for part in ("library", "module_utils"):
+    for part in ("library", "doc_fragments", "module_utils"):
         leave = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / part, folder / part, ignore=leave)
     (folder / "int8").mkdir()
