@@ -73,7 +73,8 @@ options:
     type: path
     required: true
   disk_factor:
-    description: Room on the disk for a new pair, as a part of the FP32 pair's size.
+    description: The size that a new pair is expected to have, of the FP32 pair's. There must be
+      that room on the disk, and the memory to measure it.
     type: float
     default: 0.3
   measure_mode:

@@ -50,6 +50,8 @@ VIEWS: dict[str, tuple[str, Format, str]] = {
     "sqnr_db": ("signal to quantization noise", decibel, ""),
     "agreement_min": ("equal tokens, worst", percent, ""),
 }
+# An error says little without the scale of what it is an error of: the power of RMS it goes by.
+POWERS = {"mse": 2, "mse_mean": 2, "mae": 1, "mae_mean": 1}
 FORMATS: dict[str, Format] = {
     "bytes": size, "peak_rss_bytes": size, "rss_without_output_bytes": size,
     "p50_s": seconds, "load_s": seconds,
@@ -81,10 +83,11 @@ def rows(
         {"bytes": measured[f"{side}_bytes"], **(comparison.get(side) or {})}
         for side in ("reference", "candidate")
     ]
-    return [_row(row, sides) for row in judged]
+    rms = comparison.get("reference_rms")
+    return [_row(row, sides, rms) for row in judged]
 
 
-def _row(judged: Mapping[str, Any], sides: Sequence[Mapping[str, Any]]) -> Row:
+def _row(judged: Mapping[str, Any], sides: Sequence[Mapping[str, Any]], rms: object) -> Row:
     label, write, about = VIEWS.get(judged["name"], (judged["name"], plain, ""))
     figure = judged["figure"]
     value = write(figure) if isinstance(figure, int | float) else str(figure or "not measured")
@@ -93,6 +96,10 @@ def _row(judged: Mapping[str, Any], sides: Sequence[Mapping[str, Any]]) -> Row:
     if not about:
         cells = ["", value]
     change = value if about else ""
+    power = POWERS.get(judged["name"])
+    if power and isinstance(rms, int | float) and rms > 0 and isinstance(figure, int | float):
+        cells[0] = f"RMS {plain(rms)}"
+        change = f"{percent(figure / rms**power)} of {'its power' if power == 2 else 'it'}"
     if judged["name"].startswith("candidate_"):
         known = all(isinstance(v, int | float) for v in both)
         change = f"{100 * (both[1] / both[0] - 1):+.1f} %" if known else ""  # type: ignore[operator]

@@ -24,8 +24,6 @@ from ..model import declared
 from ..model.declared import Declared, Dim
 from . import trial
 
-# Of FP32's bytes: where INT8 is not there yet. Measured: 0.26 to 0.32 where weights are most of it.
-INT8_SHARE = 0.3
 # In an environment's answer, before the rows as JSON.
 MARK = "@@rows@@"
 IN_ENVIRONMENT = f"""
@@ -85,14 +83,14 @@ def _version(package: str) -> str:
     return ""
 
 
-def check_memory(model: Path, int8: Path, mode: str, samples: int) -> list[Finding]:
+def check_memory(model: Path, int8: Path, share: float, mode: str, samples: int) -> list[Finding]:
     """Check the memory that is available now, while the service runs, for measuring.
 
     Linux kills what needs more; Windows has its page file and is slow.
 
     Args:
         model: the FP32 model.
-        int8: the INT8 model; where there is none its size is taken to be INT8_SHARE of FP32's.
+        int8: the INT8 model; where there is none its size is taken to be `share` of FP32's.
         mode: the way of measuring, see needs; `auto` is the first that fits.
         samples: whose outputs stay in memory in turn.
     """
@@ -101,7 +99,7 @@ def check_memory(model: Path, int8: Path, mode: str, samples: int) -> list[Findi
         made = needs.of(int8) if int8.is_file() else None
     except (ModelOpsError, OSError):
         return []  # the model's own row tells
-    candidate = made or needs.Load(int(fp32.weights * INT8_SHARE), 0, fp32.outputs)
+    candidate = made or needs.Load(int(fp32.weights * min(share, 1.0)), 0, fp32.outputs)
     modes = needs.MODES if mode == needs.AUTO else [mode]
     needed = needs.table(fp32, candidate, samples, modes)
     available = memory.available_bytes()
@@ -357,7 +355,7 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     int8 = Path(params["spared_by"])
     if params["measure_mode"] != "none":
         samples = len(params["inputs"].get("samples", ())) or params["samples"]
-        rows += check_memory(model, int8, params["measure_mode"], samples)
+        rows += check_memory(model, int8, params["disk_factor"], params["measure_mode"], samples)
     folder, room = Path(params["folder"]), int(fp32 * params["disk_factor"])
     rows += check_folder(folder, room, params["folder_later"], int8.is_file())
     if params["apart_from"]:

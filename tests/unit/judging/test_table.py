@@ -60,3 +60,17 @@ def test_a_comparison_that_was_not_made():
 def test_sizes_are_written_as_the_owner_writes_them():
     assert [report.size(v) for v in (12, 7600, 1.1e9)] == ["12 B", "7.6 kB", "1.1 GB"]
     assert [report.seconds(v) for v in (0.0531, 5.3)] == ["53.1 ms", "5.3 s"]
+
+
+def test_errors_are_told_against_the_scale_of_the_output():
+    gate = {"op": "<", "threshold": 0.1}
+    judged = gates.judge(
+        [{"name": "mse", **gate}, {"name": "mae", **gate}], {"mse": 0.04, "mae": 0.05}
+    )
+    comparison = {"judged": judged, "reference_rms": 2.0}
+    assert [row[1:4] for row in report.rows(MANIFEST, comparison)] == [
+        ("RMS 2", "0.04", "1.0 % of its power"),
+        ("RMS 2", "0.05", "2.5 % of it"),
+    ]
+    silent = {**comparison, "reference_rms": 0.0}
+    assert report.rows(MANIFEST, silent)[0][1:4] == ("", "0.04", "")

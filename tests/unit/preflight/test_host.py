@@ -245,7 +245,7 @@ def test_memory_for_the_real_models_outputs(tmp_path, monkeypatch, available, mo
     with (tmp_path / "m.onnx.data").open("r+b") as data:
         data.truncate(4_300_000_000)
     monkeypatch.setattr(memory, "available_bytes", lambda: available)
-    (row,) = host.check_memory(graph, tmp_path / "none", mode, samples=0)
+    (row,) = host.check_memory(graph, tmp_path / "none", 0.3, mode, samples=0)
     assert row["level"] == ("ok" if fits else "problem")
     if fits:
         assert row["value"].endswith(f"for mode {fits}")
