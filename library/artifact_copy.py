@@ -79,11 +79,14 @@ from ansible.module_utils.modelops.pair.copy import copy_pair, move_files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "src": {"type": "path", "required": True},
-    "dest": {"type": "path", "required": True},
-    "manifest": {"type": "dict", "required": True},
-    "move": {"type": "bool", "default": False},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "src": {"type": "path", "required": True},
+        "dest": {"type": "path", "required": True},
+        "manifest": {"type": "dict", "required": True},
+        "move": {"type": "bool", "default": False},
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -101,9 +104,10 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -98,14 +98,17 @@ from ansible.module_utils.modelops.pair import names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "path": {"type": "path", "required": True},
-    "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
-    "manifest": {"type": "dict"},
-    "places": {"type": "list", "elements": "str", "default": []},
-    "name": {"type": "str"},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "path": {"type": "path", "required": True},
+        "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
+        "manifest": {"type": "dict"},
+        "places": {"type": "list", "elements": "str", "default": []},
+        "name": {"type": "str"},
+    },
+    "required_if": [("state", "present", ["manifest"])],
+    "supports_check_mode": True,
 }
-REQUIRED_IF = [("state", "present", ["manifest"])]
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -178,14 +181,10 @@ def _write(
 
 
 def main() -> None:
+    """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(
-        AnsibleModule(
-            argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
-        ),
-        run,
-    )
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -126,25 +126,28 @@ from ansible.module_utils.modelops.pair import manifest as manifests
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "state": {"type": "str", "choices": ["started", "finished"], "required": True},
-    "job": {"type": "dict"},
-    "src": {"type": "path"},
-    "manifest": {"type": "dict"},
-    "host": {"type": "str"},
-    "port": {"type": "int", "default": 22},
-    "user": {"type": "str"},
-    "host_key": {"type": "str", "no_log": False},
-    "folder": {"type": "str"},
-    "rate": {"type": "float", "default": 0},
-    "authorize_s": {"type": "float", "default": 60},
-    "stall_s": {"type": "float", "default": 30},
-    "public_key_file": {"type": "path", "no_log": False},
-    **PROGRESS,
-    "limit_s": {"type": "int", "default": 14400},
-}
 NEEDED = ["src", "manifest", "host", "user", "host_key", "folder"]
-REQUIRED_IF = [("state", "started", NEEDED), ("state", "finished", ["job"])]
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "state": {"type": "str", "choices": ["started", "finished"], "required": True},
+        "job": {"type": "dict"},
+        "src": {"type": "path"},
+        "manifest": {"type": "dict"},
+        "host": {"type": "str"},
+        "port": {"type": "int", "default": 22},
+        "user": {"type": "str"},
+        "host_key": {"type": "str", "no_log": False},
+        "folder": {"type": "str"},
+        "rate": {"type": "float", "default": 0},
+        "authorize_s": {"type": "float", "default": 60},
+        "stall_s": {"type": "float", "default": 30},
+        "public_key_file": {"type": "path", "no_log": False},
+        **PROGRESS,
+        "limit_s": {"type": "int", "default": 14400},
+    },
+    "required_if": [("state", "started", NEEDED), ("state", "finished", ["job"])],
+    "supports_check_mode": True,
+}
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -180,14 +183,10 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(
-        AnsibleModule(
-            argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
-        ),
-        run,
-    )
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

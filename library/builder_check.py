@@ -128,25 +128,28 @@ from ansible.module_utils.modelops.preflight.builder import check_builder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "environment": {"type": "path", "required": True},
-    "folder": {"type": "path", "required": True},
-    "model": {"type": "path"},
-    "ssh": {"type": "list", "elements": "dict", "default": []},
-    "packages": {"type": "str", "choices": ["kept", "whole", "lacking"], "default": "kept"},
-    "index_url": {"type": "str"},
-    "wheelhouse": {"type": "path"},
-    "wheels": {"type": "int", "default": 0},
-    "gpu_required": {"type": "bool", "default": False},
-    "gpu_memory": {"type": "int", "default": 6500000000},
-    "memory": {"type": "int", "default": 500000000},
-    "memory_installed": {"type": "int", "default": 24000000000},
-    "windows_build": {"type": "int", "default": 17763},
-    "winrm_memory_mb": {"type": "int", "default": 512},
-    "winrm_processes": {"type": "int", "default": 10},
-    "winrm_shells": {"type": "int", "default": 5},
-    "call_limit_s": {"type": "float", "default": 60.0},
-    "connect_limit_s": {"type": "float", "default": 5.0},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "environment": {"type": "path", "required": True},
+        "folder": {"type": "path", "required": True},
+        "model": {"type": "path"},
+        "ssh": {"type": "list", "elements": "dict", "default": []},
+        "packages": {"type": "str", "choices": ["kept", "whole", "lacking"], "default": "kept"},
+        "index_url": {"type": "str"},
+        "wheelhouse": {"type": "path"},
+        "wheels": {"type": "int", "default": 0},
+        "gpu_required": {"type": "bool", "default": False},
+        "gpu_memory": {"type": "int", "default": 6500000000},
+        "memory": {"type": "int", "default": 500000000},
+        "memory_installed": {"type": "int", "default": 24000000000},
+        "windows_build": {"type": "int", "default": 17763},
+        "winrm_memory_mb": {"type": "int", "default": 512},
+        "winrm_processes": {"type": "int", "default": 10},
+        "winrm_shells": {"type": "int", "default": 5},
+        "call_limit_s": {"type": "float", "default": 60.0},
+        "connect_limit_s": {"type": "float", "default": 5.0},
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -159,7 +162,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -142,31 +142,34 @@ from ansible.module_utils.modelops.preflight.host import check_host
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "python": {"type": "str", "default": "3.11"},
-    "packages": {"type": "list", "elements": "str", "default": []},
-    "environment": {"type": "path"},
-    "environment_later": {"type": "bool", "default": False},
-    "model": {"type": "path", "required": True},
-    "data_bytes": {"type": "int", "default": 0},
-    "outputs": {"type": "dict", "default": {}},
-    "inputs": {"type": "dict", "default": {}},
-    "session": {"type": "bool", "default": False},
-    "folder": {"type": "path", "required": True},
-    "folder_later": {"type": "bool", "default": False},
-    "apart_from": {"type": "path"},
-    "spared_by": {"type": "path", "required": True},
-    "disk_factor": {"type": "float", "default": 0.3},
-    "measure_mode": {
-        "type": "str",
-        "choices": ["none", "auto", "both", "in_turn", "golden"],
-        "default": "none",
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "python": {"type": "str", "default": "3.11"},
+        "packages": {"type": "list", "elements": "str", "default": []},
+        "environment": {"type": "path"},
+        "environment_later": {"type": "bool", "default": False},
+        "model": {"type": "path", "required": True},
+        "data_bytes": {"type": "int", "default": 0},
+        "outputs": {"type": "dict", "default": {}},
+        "inputs": {"type": "dict", "default": {}},
+        "session": {"type": "bool", "default": False},
+        "folder": {"type": "path", "required": True},
+        "folder_later": {"type": "bool", "default": False},
+        "apart_from": {"type": "path"},
+        "spared_by": {"type": "path", "required": True},
+        "disk_factor": {"type": "float", "default": 0.3},
+        "measure_mode": {
+            "type": "str",
+            "choices": ["none", "auto", "both", "in_turn", "golden"],
+            "default": "none",
+        },
+        "samples": {"type": "int", "default": 0},
+        "controller_time": {"type": "float", "default": 0.0},
+        "clock_skew_s": {"type": "float", "default": 60.0},
+        "clock_delay_s": {"type": "float", "default": 30.0},
+        "call_limit_s": {"type": "float", "default": 60.0},
     },
-    "samples": {"type": "int", "default": 0},
-    "controller_time": {"type": "float", "default": 0.0},
-    "clock_skew_s": {"type": "float", "default": 60.0},
-    "clock_delay_s": {"type": "float", "default": 30.0},
-    "call_limit_s": {"type": "float", "default": 60.0},
+    "supports_check_mode": True,
 }
 
 
@@ -176,9 +179,10 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:  # noqa:
 
 
 def main() -> None:
+    """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -91,14 +91,17 @@ from ansible.module_utils.modelops.target.store import Store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "path": {"type": "path", "required": True},
-    "name": {"type": "str", "default": "agi_audio_core"},
-    "state": {"type": "str", "choices": ["present", "held", "absent"], "default": "present"},
-    "run": {"type": "dict", "required": True},
-    "ttl_s": {"type": "int", "default": run_lock.TTL_S},
-    "force": {"type": "bool", "default": False},
-    "dead": {"type": "str", "default": ""},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "path": {"type": "path", "required": True},
+        "name": {"type": "str", "default": "agi_audio_core"},
+        "state": {"type": "str", "choices": ["present", "held", "absent"], "default": "present"},
+        "run": {"type": "dict", "required": True},
+        "ttl_s": {"type": "int", "default": run_lock.TTL_S},
+        "force": {"type": "bool", "default": False},
+        "dead": {"type": "str", "default": ""},
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -132,7 +135,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

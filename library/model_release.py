@@ -213,33 +213,36 @@ if TYPE_CHECKING:
 STATES = [
     "query", "recovered", "staged", "active", "committed", "reverted", "rolled_back", "pruned",
 ]  # fmt: skip
-ARGUMENT_SPEC: dict[str, Any] = {
-    "root": {"type": "path", "required": True},
-    "name": {"type": "str", "default": "agi_audio_core"},
-    "state": {"type": "str", "choices": STATES, "default": "query"},
-    "token": {"type": "str", "default": ""},
-    "release": {"type": "str"},
-    "manifest": {"type": "dict"},
-    "incoming": {"type": "path"},
-    "config": {"type": "dict"},
-    "previous": {"type": "dict", "default": {}},
-    "confirm_s": {"type": "int", "default": 1800},
-    "watch": {"type": "dict", "default": {}},
-    "by": {"type": "str", "default": ""},
-    "reason": {"type": "str", "default": ""},
-    "void": {"type": "bool", "default": False},
-    "unvoid": {"type": "bool", "default": False},
-    "to": {"type": "str", "default": "fp32"},
-    "only_from": {"type": "str"},
-    "keep": {"type": "int", "default": 1},
-    "verify": {"type": "bool", "default": False},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "root": {"type": "path", "required": True},
+        "name": {"type": "str", "default": "agi_audio_core"},
+        "state": {"type": "str", "choices": STATES, "default": "query"},
+        "token": {"type": "str", "default": ""},
+        "release": {"type": "str"},
+        "manifest": {"type": "dict"},
+        "incoming": {"type": "path"},
+        "config": {"type": "dict"},
+        "previous": {"type": "dict", "default": {}},
+        "confirm_s": {"type": "int", "default": 1800},
+        "watch": {"type": "dict", "default": {}},
+        "by": {"type": "str", "default": ""},
+        "reason": {"type": "str", "default": ""},
+        "void": {"type": "bool", "default": False},
+        "unvoid": {"type": "bool", "default": False},
+        "to": {"type": "str", "default": "fp32"},
+        "only_from": {"type": "str"},
+        "keep": {"type": "int", "default": 1},
+        "verify": {"type": "bool", "default": False},
+    },
+    "required_if": [
+        ("state", "staged", ["release", "manifest"]),
+        ("state", "active", ["release", "config"]),
+        ("state", "committed", ["release"]),
+        ("state", "rolled_back", ["config"]),
+    ],
+    "supports_check_mode": True,
 }
-REQUIRED_IF = [
-    ("state", "staged", ["release", "manifest"]),
-    ("state", "active", ["release", "config"]),
-    ("state", "committed", ["release"]),
-    ("state", "rolled_back", ["config"]),
-]
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -304,14 +307,10 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
 
 
 def main() -> None:
+    """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(
-        AnsibleModule(
-            argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=REQUIRED_IF
-        ),
-        run,
-    )
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

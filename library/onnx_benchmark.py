@@ -140,12 +140,15 @@ from ansible.module_utils.modelops.measuring.session import Setup
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "path": {"type": "path", "required": True},
-    "runs": {"type": "int", "default": 5},
-    "warmup": {"type": "int", "default": 1},
-    **MEASURING,
-    **SESSION,
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "path": {"type": "path", "required": True},
+        "runs": {"type": "int", "default": 5},
+        "warmup": {"type": "int", "default": 1},
+        **MEASURING,
+        **SESSION,
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -166,7 +169,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -286,38 +286,41 @@ from ansible.module_utils.modelops.measuring.similarity import worst
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "reference": {"type": "path"},
-    "golden": {"type": "path"},
-    "candidate": {"type": "path", "required": True},
-    "runs": {"type": "int", "default": 5},
-    "mode": {
-        "type": "str",
-        "choices": ["auto", "both", "in_turn", "golden"],
-        "default": "auto",
-    },
-    "gates": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "name": {"type": "str", "required": True},
-            "op": {"type": "str", "choices": ["<", "<=", ">", ">="], "required": True},
-            "threshold": {"type": "float", "required": True},
-            "required": {"type": "bool", "default": True},
-            "promised_threshold": {"type": "float"},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "reference": {"type": "path"},
+        "golden": {"type": "path"},
+        "candidate": {"type": "path", "required": True},
+        "runs": {"type": "int", "default": 5},
+        "mode": {
+            "type": "str",
+            "choices": ["auto", "both", "in_turn", "golden"],
+            "default": "auto",
         },
+        "gates": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "op": {"type": "str", "choices": ["<", "<=", ">", ">="], "required": True},
+                "threshold": {"type": "float", "required": True},
+                "required": {"type": "bool", "default": True},
+                "promised_threshold": {"type": "float"},
+            },
+        },
+        "remeasure_limit": {"type": "int", "default": 2},
+        "record": {"type": "path"},
+        "key": {"type": "dict", "no_log": False},
+        "figures": {"type": "dict", "default": {}},
+        "remeasure": {"type": "bool", "default": False},
+        "reference_providers": {"type": "list", "elements": "str"},
+        **SAMPLES,
+        **MEASURING,
+        **SESSION,
+        **PROGRESS,
     },
-    "remeasure_limit": {"type": "int", "default": 2},
-    "record": {"type": "path"},
-    "key": {"type": "dict", "no_log": False},
-    "figures": {"type": "dict", "default": {}},
-    "remeasure": {"type": "bool", "default": False},
-    "reference_providers": {"type": "list", "elements": "str"},
-    **SAMPLES,
-    **MEASURING,
-    **SESSION,
-    **PROGRESS,
+    "supports_check_mode": True,
 }
 # Options that shape the figures, beside the models; gates and limits do not.
 RUN_OPTIONS = ("samples", "runs", "seed", "ranges", "shapes")
@@ -501,7 +504,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -86,14 +86,17 @@ from ansible.module_utils.modelops.pair import manifest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "model": {"type": "path", "required": True},
-    "dest": {"type": "path", "required": True},
-    "source": {"type": "list", "elements": "dict", "required": True},
-    "positions": {"type": "int", "default": 1_000_000},
-    **SAMPLES,
-    **MEASURING,
-    **PROGRESS,
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "model": {"type": "path", "required": True},
+        "dest": {"type": "path", "required": True},
+        "source": {"type": "list", "elements": "dict", "required": True},
+        "positions": {"type": "int", "default": 1_000_000},
+        **SAMPLES,
+        **MEASURING,
+        **PROGRESS,
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -118,7 +121,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -252,31 +252,34 @@ OPERATORS = [
     "MatMul", "Gemm", "Gather", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention",
     "Einsum",
 ]  # fmt: skip
-ARGUMENT_SPEC: dict[str, Any] = {
-    "src": {"type": "path", "required": True},
-    "dest": {"type": "path", "required": True},
-    "places": {"type": "list", "elements": "str", "default": []},
-    "weight_type": {"type": "str", "choices": ["qint8"], "default": "qint8"},
-    "granularity": {
-        "type": "str",
-        "choices": ["per_channel", "per_tensor"],
-        "default": "per_channel",
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "src": {"type": "path", "required": True},
+        "dest": {"type": "path", "required": True},
+        "places": {"type": "list", "elements": "str", "default": []},
+        "weight_type": {"type": "str", "choices": ["qint8"], "default": "qint8"},
+        "granularity": {
+            "type": "str",
+            "choices": ["per_channel", "per_tensor"],
+            "default": "per_channel",
+        },
+        "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
+        "exclude_nodes": {"type": "list", "elements": "str", "default": []},
+        "forms": {"type": "dict", "default": {}},
+        "fold_inputs": {"type": "bool", "default": False},
+        "verify": {"type": "bool", "default": True},
+        "quality": {"type": "dict", "default": {}},
+        "quality_required": {"type": "bool", "default": True},
+        "golden": {"type": "path"},
+        "golden_positions": {"type": "int", "default": 1_000_000},
+        "source_providers": {"type": "list", "elements": "str", "default": []},
+        "threads": {"type": "int", "default": 2},
+        "force": {"type": "bool", "default": False},
+        **SAMPLES,
+        **MEASURING,
+        **PROGRESS,
     },
-    "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
-    "exclude_nodes": {"type": "list", "elements": "str", "default": []},
-    "forms": {"type": "dict", "default": {}},
-    "fold_inputs": {"type": "bool", "default": False},
-    "verify": {"type": "bool", "default": True},
-    "quality": {"type": "dict", "default": {}},
-    "quality_required": {"type": "bool", "default": True},
-    "golden": {"type": "path"},
-    "golden_positions": {"type": "int", "default": 1_000_000},
-    "source_providers": {"type": "list", "elements": "str", "default": []},
-    "threads": {"type": "int", "default": 2},
-    "force": {"type": "bool", "default": False},
-    **SAMPLES,
-    **MEASURING,
-    **PROGRESS,
+    "supports_check_mode": True,
 }
 
 
@@ -347,9 +350,10 @@ def run(
 
 
 def main() -> None:
+    """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

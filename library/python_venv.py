@@ -107,14 +107,17 @@ from ansible.module_utils.modelops.execution.module_result import conclude
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "python": {"type": "path", "required": True},
-    "requirements": {"type": "str", "required": True},
-    "requirements_gpu": {"type": "str"},
-    "accelerator": {"type": "str", "choices": ["auto", "cpu", "gpu"], "default": "auto"},
-    "wheelhouse": {"type": "path"},
-    "index_url": {"type": "str"},
-    "limit_s": {"type": "int", "default": 1800},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "python": {"type": "path", "required": True},
+        "requirements": {"type": "str", "required": True},
+        "requirements_gpu": {"type": "str"},
+        "accelerator": {"type": "str", "choices": ["auto", "cpu", "gpu"], "default": "auto"},
+        "wheelhouse": {"type": "path"},
+        "index_url": {"type": "str"},
+        "limit_s": {"type": "int", "default": 1800},
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -144,7 +147,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -105,13 +105,16 @@ from ansible.module_utils.modelops.sample.sample import make_sample
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "path": {"type": "path", "required": True},
-    "megabytes": {"type": "int", "required": True},
-    "seed": {"type": "int", "default": 0},
-    "steps": {"type": "int", "default": 128},
-    "upsample": {"type": "int", "default": 1},
-    "outlier": {"type": "float", "default": 6.0},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "path": {"type": "path", "required": True},
+        "megabytes": {"type": "int", "required": True},
+        "seed": {"type": "int", "default": 0},
+        "steps": {"type": "int", "default": 128},
+        "upsample": {"type": "int", "default": 1},
+        "outlier": {"type": "float", "default": 6.0},
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -142,7 +145,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -105,15 +105,18 @@ from ansible.module_utils.modelops.target import service_answer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "state": {"type": "str", "choices": ["recorded", "right"], "required": True},
-    "url": {"type": "str", "required": True},
-    "body": {"type": "dict", "default": {}},
-    "field": {"type": "str", "default": ""},
-    "record": {"type": "path", "required": True},
-    "key": {"type": "raw", "required": True, "no_log": False},
-    "cosine_min": {"type": "float", "default": 0.98},
-    "timeout_s": {"type": "float", "default": 60},
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "state": {"type": "str", "choices": ["recorded", "right"], "required": True},
+        "url": {"type": "str", "required": True},
+        "body": {"type": "dict", "default": {}},
+        "field": {"type": "str", "default": ""},
+        "record": {"type": "path", "required": True},
+        "key": {"type": "raw", "required": True, "no_log": False},
+        "cosine_min": {"type": "float", "default": 0.98},
+        "timeout_s": {"type": "float", "default": 60},
+    },
+    "supports_check_mode": True,
 }
 
 
@@ -162,7 +165,7 @@ def main() -> None:
     """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

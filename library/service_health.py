@@ -137,22 +137,25 @@ from ansible.module_utils.modelops.target import commands, served, service, unit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
-    "url": {"type": "str", "default": ""},
-    "expect": {"type": "dict", "default": {}},
-    "manager": {
-        "type": "str",
-        "choices": ["systemd", "systemd_user", "command"],
-        "default": "systemd",
+MODULE: dict[str, Any] = {
+    "argument_spec": {
+        "name": {"type": "str", "required": True},
+        "url": {"type": "str", "default": ""},
+        "expect": {"type": "dict", "default": {}},
+        "manager": {
+            "type": "str",
+            "choices": ["systemd", "systemd_user", "command"],
+            "default": "systemd",
+        },
+        "commands": {"type": "dict", "default": {}},
+        "state": {"type": "str", "choices": ["query", "restarted"], "default": "query"},
+        "int8": {"type": "path"},
+        "fp32": {"type": "path"},
+        "question": {"type": "dict", "default": {}},
+        "hold_s": {"type": "float", "default": 10},
+        "limit_s": {"type": "float", "default": 120},
     },
-    "commands": {"type": "dict", "default": {}},
-    "state": {"type": "str", "choices": ["query", "restarted"], "default": "query"},
-    "int8": {"type": "path"},
-    "fp32": {"type": "path"},
-    "question": {"type": "dict", "default": {}},
-    "hold_s": {"type": "float", "default": 10},
-    "limit_s": {"type": "float", "default": 120},
+    "supports_check_mode": True,
 }
 
 
@@ -181,9 +184,10 @@ def _manager(params: Mapping[str, Any]) -> service.Manager:
 
 
 def main() -> None:
+    """Run under Ansible."""
     from ansible.module_utils.basic import AnsibleModule
 
-    conclude(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True), run)
+    conclude(AnsibleModule(**MODULE), run)
 
 
 if __name__ == "__main__":

@@ -424,17 +424,19 @@ class WindowsJob:
 
 
 def validate(module: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a module's options as its own argument spec makes them of a task's.
+    """Return a module's options as its own description (MODULE) makes them of a task's.
 
     Raises:
         ValueError: they are wrong, in the words of AnsibleModule.
     """
-    source = without_ansible.load(module)
+    described = without_ansible.load(module).MODULE
     spec = {
         name: {**option, "type": path} if option.get("type") == "path" else option
-        for name, option in source.ARGUMENT_SPEC.items()
+        for name, option in described["argument_spec"].items()
     }
-    validator = ArgumentSpecValidator(spec, required_if=getattr(source, "REQUIRED_IF", None))
+    others = ("argument_spec", "supports_check_mode")
+    rules = {name: rule for name, rule in described.items() if name not in others}
+    validator = ArgumentSpecValidator(spec, **rules)
     checked = validator.validate(args)
     if checked.error_messages:
         text = checked.errors.msg

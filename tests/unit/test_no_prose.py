@@ -92,7 +92,7 @@ def test_want_of_memory_is_a_reason(monkeypatch):
         raise MemoryError
 
     assert module_result.run_guarded(run, {}, False)["reason"] == module_result.OUT_OF_MEMORY
-    module = SimpleNamespace(ARGUMENT_SPEC={}, run=run)
+    module = SimpleNamespace(MODULE={"argument_spec": {}}, run=run)
     monkeypatch.setattr(windows_jobs.without_ansible, "load", lambda name: module)
     monkeypatch.setattr(windows_jobs.windows, "own_children", lambda: None)
     call = {

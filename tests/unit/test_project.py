@@ -38,7 +38,7 @@ def test_argument_specs_are_the_defaults(role):
 def test_documentation_is_the_argument_spec(module):
     found = without_ansible.load(module)
     documented = without_ansible.documented_options(found)
-    spec = found.ARGUMENT_SPEC
+    spec = found.MODULE["argument_spec"]
     assert set(documented) == set(spec)
     for name, option in documented.items():
         assert option["description"], name

@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         module = load(command.module)
         sub = commands.add_parser(name, help=command.summary, description=f"{command.summary}.")
         documented, defaults = _documented(module), dict(command.fixed)
-        for option, spec in module.ARGUMENT_SPEC.items():
+        for option, spec in module.MODULE["argument_spec"].items():
             if option in command.positional:
                 metavar = command.positional[option]
                 sub.add_argument(option, metavar=metavar, help=documented[option])

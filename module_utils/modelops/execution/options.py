@@ -1,4 +1,4 @@
-"""The options that several modules share, as parts of an ARGUMENT_SPEC.
+"""The options that several modules share, as parts of an argument_spec.
 
 What they mean stands in doc_fragments/, under the same names: Ansible reads documentation without
 running the module, so that cannot be made of these. A test holds both equal.

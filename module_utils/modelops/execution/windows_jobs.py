@@ -69,7 +69,7 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
     with _limit(call["limit_s"], call["limit_is"], conclude):
         try:
             module = without_ansible.load(call["module"])
-            spec = module.ARGUMENT_SPEC
+            spec = module.MODULE["argument_spec"]
             params = {name: local(value, spec.get(name)) for name, value in call["params"].items()}
             for name, path in (given or {}).items():
                 if name in spec and not params[name]:

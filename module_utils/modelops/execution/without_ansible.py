@@ -20,7 +20,7 @@ _UNDER_ANSIBLE = "ansible.module_utils.modelops"
 
 
 def load(name: str) -> ModuleType:
-    """Import `library/NAME.py`: its `run`, `ARGUMENT_SPEC` and `DOCUMENTATION`.
+    """Import `library/NAME.py`: its `run`, `MODULE` and `DOCUMENTATION`.
 
     The modules import this package by the name that it has under Ansible; they get this very one.
 

@@ -49,7 +49,9 @@ def test_the_pair_has_the_very_bytes_of_linux(windows, work, granularity, thread
     for name in ("m", "s"):
         for suffix in (".onnx", ".onnx.data"):
             shutil.copyfile(work.folder / f"{name}{suffix}", work.local / f"{name}{suffix}")
-        params = {key: option.get("default") for key, option in module.ARGUMENT_SPEC.items()}
+        params = {
+            key: option.get("default") for key, option in module.MODULE["argument_spec"].items()
+        }
         params |= options | {"src": work.local / f"{name}.onnx", "threads": 2}
         module.run(params | {"dest": work.local / f"{name}8.onnx"}, False)
         for suffix in ("8.onnx", "8.onnx.data"):

@@ -23,7 +23,9 @@ ZEROS = " --hash=sha256:" + "0" * 64
 
 def ensure(place: Path, *pins: str, check: bool = False, **more: object) -> dict:
     """Run the module on the environment of a place, whose folder is its wheelhouse."""
-    params = {key: option.get("default") for key, option in python_venv.ARGUMENT_SPEC.items()}
+    params = {
+        key: option.get("default") for key, option in python_venv.MODULE["argument_spec"].items()
+    }
     params |= {"python": str(place / "venv/bin/python3"), "requirements": "\n".join(pins)}
     return python_venv.run(params | {"wheelhouse": str(place)} | more, check)
 

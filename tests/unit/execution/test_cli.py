@@ -137,7 +137,7 @@ def test_a_console_that_lacks_a_character(tmp_path):
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_help_names_every_option_of_the_module(name):
     text = modelops(name, "--help").stdout
-    spec = without_ansible.load(cli.COMMANDS[name].module).ARGUMENT_SPEC
+    spec = without_ansible.load(cli.COMMANDS[name].module).MODULE["argument_spec"]
     for option in set(spec) - set(cli.COMMANDS[name].fixed) - {"gates"}:
         shown = cli.COMMANDS[name].positional.get(option, f"--{option.replace('_', '-')}")
         assert shown in text, option

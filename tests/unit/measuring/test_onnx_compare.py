@@ -44,7 +44,7 @@ def onnx_compare() -> ModuleType:
 
 
 def options_of(module: ModuleType, pair, work: Path, **options) -> dict:
-    defaults = {name: spec.get("default") for name, spec in module.ARGUMENT_SPEC.items()}
+    defaults = {name: spec.get("default") for name, spec in module.MODULE["argument_spec"].items()}
     paths = {"reference": str(pair[0]), "candidate": str(pair[1]), "work_dir": str(work)}
     return {**defaults, **paths, "samples": 1, "runs": 2, "remeasure_limit": 0, **options}
 

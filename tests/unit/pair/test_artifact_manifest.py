@@ -13,7 +13,7 @@ PLAIN = ("manifest.json", "SHA256SUMS", "golden.npz", "verdict.json")
 
 
 def call(folder, check_mode=False, **options):
-    defaults = {name: spec.get("default") for name, spec in MODULE.ARGUMENT_SPEC.items()}
+    defaults = {name: spec.get("default") for name, spec in MODULE.MODULE["argument_spec"].items()}
     return MODULE.run(defaults | {"path": str(folder)} | options, check_mode)
 
 

@@ -174,7 +174,7 @@ def test_the_lock_is_for_its_owner_alone(path):
 
 def test_a_release_is_for_who_holds_the_lock(tmp_path):
     module = without_ansible.load("model_release")
-    given = {key: option.get("default") for key, option in module.ARGUMENT_SPEC.items()}
+    given = {key: option.get("default") for key, option in module.MODULE["argument_spec"].items()}
     given |= {"root": str(tmp_path), "name": "voice", "state": "pruned"}
     with pytest.raises(ModelOpsError, match="this run holds no lock here"):
         module.run(given, False)

@@ -28,7 +28,7 @@ def as_before(target: Target) -> None:
 
 
 def call(target: Target, state: str, check_mode: bool = False, **options) -> dict:
-    defaults = {name: spec.get("default") for name, spec in MODULE.ARGUMENT_SPEC.items()}
+    defaults = {name: spec.get("default") for name, spec in MODULE.MODULE["argument_spec"].items()}
     given = {"root": str(target.root), "name": target.model, "state": state, "token": "this run"}
     lock = run_lock.place(target.root, target.model)
     run_lock.take(lock, {"run": "this run"}, check_mode=check_mode or state == "query")

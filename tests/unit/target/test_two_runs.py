@@ -15,7 +15,7 @@ ROUNDS = 15
 
 
 def call(target: Target, state: str, **options) -> dict:
-    defaults = {name: spec.get("default") for name, spec in MODULE.ARGUMENT_SPEC.items()}
+    defaults = {name: spec.get("default") for name, spec in MODULE.MODULE["argument_spec"].items()}
     given = {"root": str(target.root), "name": target.model, "state": state, "token": target.model}
     return MODULE.run(defaults | given | options, False)
 
