@@ -10,17 +10,19 @@ written once, as all else.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from onnx import TensorProto
+from onnx import ModelProto, TensorProto, helper
 
 from ..base.files import remove
 from .plan import Plan
 from .stream import Layout, Segment
 
+_LARGE = 1 << 20  # bytes of a weight that is worth it
 Place = tuple[str, int]  # a data file, as seen from the graph's folder, and an offset in bytes
 
 
@@ -63,7 +65,7 @@ class Attempts:
         with data.open("wb") as out:
             plan.layout.stream(out, self._threads)
         self._remember(plan.layout, plan.layout.location)
-        self._graph.write_bytes(plan.graph_bytes)
+        self._graph.write_bytes(unpacked(plan.graph_bytes))
         return self._graph
 
     def _location(self, name: str) -> str:
@@ -87,6 +89,24 @@ class Attempts:
 def graph_beside(source: Path) -> Path:
     """Return the name of an attempt's graph beside the source; a killed run may leave it."""
     return source.with_name(f".{source.name}.attempt")
+
+
+def unpacked(graph_bytes: bytes) -> bytes:
+    """Return a graph whose large FP32 weights are inputs with a default.
+
+    onnxruntime packs the constants that it multiplies with at load, one after the other, 2 seconds
+    a GB. What could be given otherwise it leaves in the file's own pages. 8-bit blocks must be
+    packed, for it multiplies others in another way: so no option of the session will do.
+    """
+    model = ModelProto.FromString(graph_bytes)
+    stay = {value.name for value in model.graph.input}
+    stay |= {x for node in model.graph.node if node.op_type == "MatMulNBits" for x in node.input}
+    for tensor in model.graph.initializer:
+        size = 4 * math.prod(tensor.dims)
+        if tensor.data_type == TensorProto.FLOAT and size >= _LARGE and tensor.name not in stay:
+            value = helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims)
+            model.graph.input.append(value)
+    return model.SerializeToString(deterministic=True)
 
 
 def _is_below(folder: Path, above: Path) -> bool:
