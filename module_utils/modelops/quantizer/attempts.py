@@ -19,8 +19,8 @@ from typing import Any
 from onnx import ModelProto, TensorProto, helper
 
 from ..base.files import remove
+from .data_file import Layout, Segment
 from .plan import Plan
-from .stream import Layout, Segment
 
 _LARGE = 1 << 20  # bytes of a weight that is worth it
 Place = tuple[str, int]  # a data file, as seen from the graph's folder, and an offset in bytes

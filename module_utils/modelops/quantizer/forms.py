@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto
 
-from ..model.checks import ITEM_BYTES
 from ..model.learned import Learned, Made
-from ..model.tensor_blocks import Files, Weight
+from ..model.tensor_blocks import Files
 from ..model.weights import Constant, Derived, attribute, rows, shrinks
+from .data_file import Layout
 from .nodes import Chain, Names
-from .stream import BlockQuantizedWeight, Layout, QuantizedWeight, Segment, computed, constant
+from .tensors import BLOCK_SIZE, Tensors
 
 FORMS = ("dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32")
 DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = FORMS
-# Values of a block along K: 64 keeps the scales at 1/16 of the INT8 bytes' FP32 (26.6 % in all).
-BLOCK_SIZE = 64
 # MatMulNBits: 4 multiplies in INT8, with a scale for each block of the activations too. Below 4 the
 # weights are unpacked again in each run, which was 10 to 50 times slower (tests/bench/forms.py).
 ACCURACY_LEVEL = 4
-# A scale for each element of the last dimension, within each matrix of a stack of matrices.
-LAST = -1
 
 
 class GraphState:
@@ -66,19 +59,13 @@ class Emitter:
         per_channel: bool,
         learned: Learned,
     ) -> None:
-        self.tensors: list[TensorProto] = []
         self.first: list[NodeProto] = []
         self._shared: dict[Made, str] = {}
         self._makers: Counter[Made] = Counter()  # how many graphs make it
-        self._layout, self._names = layout, Names(names)
-        self._model, self._files, self._scratch = model, files, scratch
-        self._per_channel, self._before = per_channel, learned
-        self._placed: dict[tuple[Any, ...], str] = {}
-        self._contents: dict[str, tuple[Any, ...]] = {}  # of a placed tensor, by name
-        self._weights: dict[str, list[QuantizedWeight]] = {}
-        self._owners: dict[str, str] = {}  # the key of the weight that a placed tensor is of
-        self._stored: Counter[str] = Counter()  # bytes in INT8 by the weight's key
-        self._sizes: dict[str, int] = {}  # bytes in the source by the weight's key
+        self._names = Names(names)
+        self._placed = Tensors(layout, self._names, model, files, scratch, per_channel, learned)
+        self.tensors = self._placed.initializers
+        self._before = learned
 
     def dynamic(self, node: NodeProto, weight: Constant, state: GraphState) -> list[NodeProto]:
         """MatMul or Gemm as quantize_dynamic writes them; onnxruntime fuses these nodes at load.
@@ -100,13 +87,13 @@ class Emitter:
         """MatMul or Gemm as MatMulNBits with 8 bits; `weight` as for `dynamic`."""
         chain = self._chain(node)
         x = self._activation(chain, node, weight, state)
-        value, scale, n, k = self._blocks(node, weight)
+        value, scale, n, k = self._placed.blocks(weight, _stored_as_n_k(node, weight))
         product = chain.add(
             "MatMulNBits", x, value, scale, domain="com.microsoft",
             K=k, N=n, bits=8, block_size=BLOCK_SIZE, accuracy_level=ACCURACY_LEVEL,
         )  # fmt: skip
         if (alpha := _factor(node, "alpha")) != 1.0:
-            product = chain.add("Mul", product, self._number(alpha))
+            product = chain.add("Mul", product, self._placed.number(alpha))
         return self._finish(chain, node, weight, state, product)
 
     def probed(
@@ -141,7 +128,7 @@ class Emitter:
     def gather_rows(self, node: NodeProto, weight: Constant) -> list[NodeProto]:
         """Gather INT8 rows and their scales, then multiply: only the rows in use are unpacked."""
         chain = self._chain(node)
-        value, scale = self._stack(weight, 1)
+        value, scale = self._placed.stack(weight, 1)
         rows, scales = (chain.add("Gather", part, node.input[1], axis=0) for part in (value, scale))
         self._unpack(chain, weight, rows, scales)
         return chain.ending_in(node)
@@ -175,7 +162,7 @@ class Emitter:
         key = ("unpacked", weight.key, *map(str, (weight.dims, weight.transposed, weight.kind)))
 
         def make(chain: Chain) -> str:
-            value = self._unpack(chain, weight, *self._stack(weight, leading))
+            value = self._unpack(chain, weight, *self._placed.stack(weight, leading))
             return chain.add("Transpose", value, perm=[1, 0]) if weight.transposed else value
 
         return self._made(key, state, Chain(weight.tensor.name, self._names), nodes, make)
@@ -227,17 +214,8 @@ class Emitter:
         Args:
             in_fp32: keys of the weights that are still read as they were.
         """
-        stored = {
-            key: {k[:-1] for k in self._placed if k[-1] == key} for key in ("matrix", "stack")
-        }
-        twice = stored["matrix"] & stored["stack"] if self._per_channel else set()
-        larger = {key for key, size in self._stored.items() if size > self._sizes[key]}
-        return self._before | Learned(
-            frozenset(twice),
-            frozenset(self._stored.keys() & in_fp32),
-            frozenset(larger),
-            frozenset(key for key, graphs in self._makers.items() if graphs > 1),
-        )
+        shared = frozenset(key for key, graphs in self._makers.items() if graphs > 1)
+        return self._before | self._placed.learned(in_fp32) | Learned(shared=shared)
 
     def name_apart(self, nodes: Iterable[NodeProto]) -> None:
         """Rename nodes of a graph that have another's name: onnxruntime would not load it."""
@@ -273,7 +251,7 @@ class Emitter:
         if len(node.input) > 2 and node.input[2]:
             bias = self._as_fp32(chain, node.input[2], weight, state)
             if (beta := _factor(node, "beta")) != 1.0:
-                bias = chain.add("Mul", bias, self._number(beta))
+                bias = chain.add("Mul", bias, self._placed.number(beta))
             product = chain.add("Add", product, bias)
         if weight.kind != TensorProto.FLOAT:
             chain.add("Cast", product, to=weight.kind)
@@ -290,34 +268,8 @@ class Emitter:
     ) -> tuple[str, str, str]:
         """INT8 [K, N] with the scales and zero points of its N output channels."""
         turn = _stored_as_n_k(node, weight)
-        # Its rows or columns are there, or will be, with the same scales, as those of an embedding.
-        leading = 1 if turn else LAST
-        layer = weight.key, weight.dims, leading
-        tied = self._per_channel and (
-            (*layer, "stack") in self._placed or layer in self._before.tied
-        )
-        channels = weight.dims[0 if turn else 1]
-        axis = (0 if turn else 1) if self._per_channel else None
-        dims = (channels,) if self._per_channel else ()
-
-        def make() -> list[QuantizedWeight]:
-            source = self._source(weight, (weight.dims[0], weight.dims[1]))
-            return [QuantizedWeight(source, axis, turn, self._scratch)]
-
-        shape = weight.dims[::-1] if turn else weight.dims
-        if tied:
-            value, _ = self._stack(weight, leading)
-        else:
-            value = self._int8((*layer, "matrix"), weight, shape, make)
-        zeros = bytes(math.prod(dims))
-        zero = self._once(
-            ("zero point", value),
-            lambda: Segment(
-                f"{value}_zero_point", TensorProto.INT8, dims, len(zeros), constant(zeros)
-            ),
-        )
-        scale = self._scale(value, dims, _factor(node, "alpha"))
-        if tied and turn:  # onnxruntime turns a constant once, at load
+        value, scale, zero = self._placed.matrix(weight, turn, _factor(node, "alpha"))
+        if turn and self._placed.is_tied(weight, 1):  # onnxruntime turns a constant once, at load
             key = ("turned", weight.key, str(weight.dims))
             own = Chain(chain.base, self._names)
             int8 = value
@@ -325,108 +277,6 @@ class Emitter:
                 key, state, own, chain.nodes, lambda c: c.add("Transpose", int8, perm=[1, 0])
             )
         return value, scale, zero
-
-    def _stack(self, weight: Constant, leading: int) -> tuple[str, str]:
-        """INT8 in the weight's own shape, and scales that multiply it back by broadcasting."""
-        dims = weight.dims
-        if leading == LAST:
-            rows, columns = dims[-2], dims[-1]
-            stack, axis, scale_dims = math.prod(dims[:-2]), 1, (*dims[:-2], 1, columns)
-        else:
-            rows, columns = math.prod(dims[:leading]), math.prod(dims[leading:])
-            stack, axis, scale_dims = 1, 0, (*dims[:leading], *(1 for _ in dims[leading:]))
-
-        def make() -> list[QuantizedWeight]:
-            size = rows * columns
-            parts = (self._source(weight, (rows, columns), i * size) for i in range(stack))
-            return [QuantizedWeight(part, axis, False, self._scratch) for part in parts]
-
-        value = self._int8((weight.key, dims, leading, "stack"), weight, dims, make)
-        return value, self._scale(value, scale_dims, 1.0)
-
-    def _blocks(self, node: NodeProto, weight: Constant) -> tuple[str, str, int, int]:
-        """The blocks of MatMulNBits with their scales, N and K."""
-        turn = _stored_as_n_k(node, weight)
-        k, n = weight.dims[::-1] if turn else weight.dims
-        key = (weight.key, "blocks", weight.dims, turn)
-        if (*key, "value") not in self._placed:
-            source = self._source(weight, (weight.dims[0], weight.dims[1]))
-            blocks = BlockQuantizedWeight(source, BLOCK_SIZE, turn, self._scratch)
-            dims, name = blocks.dims, weight.tensor.name
-            self._once(
-                (*key, "value"),
-                lambda: Segment(
-                    f"{name}_blocks", TensorProto.UINT8, dims, math.prod(dims), blocks.chunks
-                ),
-            )
-            count = dims[0] * dims[1]
-            self._once(
-                (*key, "scale"),
-                lambda: Segment(
-                    f"{name}_blocks_scale", TensorProto.FLOAT, (count,), 4 * count,
-                    computed(lambda _pool: blocks.scale_bytes()),
-                ),
-            )  # fmt: skip
-        return self._placed[(*key, "value")], self._placed[(*key, "scale")], n, k
-
-    def _source(self, weight: Constant, shape: tuple[int, int], start: int = 0) -> Weight:
-        size = math.prod(weight.tensor.dims) * ITEM_BYTES[weight.tensor.data_type]
-        self._sizes[weight.key] = size
-        return Weight(weight.tensor, shape, self._model, self._files, start)
-
-    def _int8(
-        self,
-        key: tuple[Any, ...],
-        weight: Constant,
-        dims: tuple[int, ...],
-        make: Callable[[], list[QuantizedWeight]],
-    ) -> str:
-        """Lay out a weight's INT8 values once for all nodes that use them in the same way."""
-        if key not in self._placed:
-            parts = make()
-            name = self._once(
-                key,
-                lambda: Segment(
-                    f"{weight.tensor.name}_quantized", TensorProto.INT8, dims, math.prod(dims),
-                    lambda pool: (chunk for part in parts for chunk in part.chunks(pool)),
-                ),
-            )  # fmt: skip
-            self._weights[name] = parts
-        return self._placed[key]
-
-    def _scale(self, value: str, dims: tuple[int, ...], factor: float) -> str:
-        """Lay out the scales of an INT8 weight, behind it: they are known when it was read."""
-        parts = self._weights[value]
-        return self._once(
-            ("scale", value, dims, factor),
-            lambda: Segment(
-                f"{value.removesuffix('_quantized')}_scale", TensorProto.FLOAT, dims,
-                4 * math.prod(dims),
-                computed(lambda pool: b"".join(part.scale_bytes(pool, factor) for part in parts)),
-            ),
-        )  # fmt: skip
-
-    def _once(self, key: tuple[Any, ...], make: Callable[[], Segment]) -> str:
-        """Place the segment of a key at its first use, and return its tensor's name."""
-        if key not in self._placed:
-            segment = make()
-            name = self._names.fresh(segment.name)
-            # A tensor's name may be another one in the next plan, what it holds is not.
-            content = tuple(self._contents.get(str(part), part) for part in key)
-            self.tensors.append(self._layout.add(segment._replace(name=name, content=content)))
-            self._placed[key], self._contents[name] = name, content
-            # Scales and zero points are told by the INT8 values that they are of.
-            self._owners[name] = self._owners.get(str(key[1]), str(key[0]))
-            self._stored[self._owners[name]] += segment.length
-        return self._placed[key]
-
-    def _number(self, value: float) -> str:
-        """A scalar constant; it is small and stays in the graph."""
-        key = ("number", value)
-        if key not in self._placed:
-            name = self._placed[key] = self._names.fresh(f"number_{value}")
-            self.tensors.append(numpy_helper.from_array(np.array(value, np.float32), name))
-        return self._placed[key]
 
 
 def _stored_as_n_k(node: NodeProto, weight: Constant) -> bool:

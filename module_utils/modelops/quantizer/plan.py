@@ -26,9 +26,11 @@ from ..model.weights import (
     shrinks,
     without_dead_constants,
 )
-from .forms import BLOCKWISE, DYNAMIC, FP32, LAST, ROWS, WEIGHT_ONLY, Emitter, GraphState
+from .data_file import Layout, Segment, constant, copied
+from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter, GraphState
+from .int8 import require_finite
 from .recipe import BY_ROWS, EXCLUDED, WEIGHTS, Decision, Recipe, shown
-from .stream import Layout, Segment, constant, copied, require_finite
+from .tensors import LAST
 
 PRODUCTS = ("MatMul", "Gemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8

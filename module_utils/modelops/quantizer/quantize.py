@@ -40,12 +40,12 @@ from ..model.reader import read_model, unreadable, validate
 from ..model.tensor_blocks import Files
 from ..pair import manifest, names
 from .attempts import Attempts, graph_beside
+from .data_file import Layout
 from .forms import BLOCKWISE, FP32
 from .plan import Plan
 from .quality import Judge, judging, passes, rank, require_saving, search
 from .quality import check as check_quality
 from .recipe import Recipe, unknown_names
-from .stream import Layout
 from .verify import verify
 
 # Raise it when equal input gives other bytes than before: it is one of the manifest's versions.

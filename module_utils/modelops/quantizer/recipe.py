@@ -12,12 +12,13 @@ from onnx import ModelProto, NodeProto
 
 from ..base.errors import ModelOpsError
 from ..model.reader import all_graphs
-from .forms import FORMS, LAST
+from .forms import FORMS
+from .tensors import LAST
 
-# As many leading dimensions as constants.rows has: Einsum may sum over any of them.
+# As many leading dimensions as weights.rows has: Einsum may sum over any of them.
 BY_ROWS = -2
 # Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
-# that have a scale for each of their elements (forms.LAST: the last dimension has). Those are the
+# that have a scale for each of their elements (tensors.LAST: the last dimension has). Those are the
 # output channels, but for ConvTranspose, whose weight begins with the input channels.
 WEIGHTS: dict[str, dict[int, int]] = {
     "MatMul": {1: LAST, 0: LAST}, "Gemm": {1: LAST, 0: LAST}, "Gather": {0: 1}, "Conv": {1: 1},

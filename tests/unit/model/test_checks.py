@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import pytest
 from modelops.base.errors import ModelOpsError
+from modelops.quantizer.data_file import Layout
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
-from modelops.quantizer.stream import Layout
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 FLOAT = TensorProto.FLOAT

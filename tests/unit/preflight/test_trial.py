@@ -12,7 +12,8 @@ import pytest
 from modelops.base import programs
 from modelops.model.declared import Declared
 from modelops.preflight import trial
-from modelops.quantizer.forms import ACCURACY_LEVEL, BLOCK_SIZE
+from modelops.quantizer.forms import ACCURACY_LEVEL
+from modelops.quantizer.tensors import BLOCK_SIZE
 
 PYTHON = Path(sys.executable)
 SAID = {

@@ -60,7 +60,7 @@ def test_blocks_need_no_multiple_of_their_size(tmp_path, k, monkeypatch):
     x = np.random.default_rng(3).standard_normal((4, k)).astype(np.float32)
     compare(src, out, x, least=0.9995)
     first = out.with_name("out.onnx.data").read_bytes()
-    monkeypatch.setattr("modelops.quantizer.stream.TRANSPOSE_IN_MEMORY", 4096)
+    monkeypatch.setattr("modelops.quantizer.int8.TRANSPOSE_IN_MEMORY", 4096)
     assert not quantize(src, out, Recipe(forms={"mm": "blockwise_int8"}))["changed"]
     assert out.with_name("out.onnx.data").read_bytes() == first
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops.base.errors import ModelOpsError
 from modelops.model import tensor_blocks
-from modelops.quantizer import stream
+from modelops.quantizer import data_file, int8
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper
@@ -82,7 +82,7 @@ def test_initializers_are_those_of_the_stock_quantizer(
     default = tensor_blocks.Weight.blocks
     with monkeypatch.context() as patch:
         patch.setattr(tensor_blocks.Weight, "blocks", lambda self, size=block: default(self, size))
-        patch.setattr(stream, "TRANSPOSE_IN_MEMORY", data.draw(st.sampled_from([0, 1 << 20])))
+        patch.setattr(int8, "TRANSPOSE_IN_MEMORY", data.draw(st.sampled_from([0, 1 << 20])))
         granularity = "per_channel" if per_channel else "per_tensor"
         go(
             src,
@@ -420,13 +420,13 @@ def test_not_enough_space(voice, monkeypatch):
 
 
 def test_source_changed_while_reading(voice, monkeypatch):
-    original = stream.Layout.stream
+    original = data_file.Layout.stream
 
     def touching(self, *args):
         os.utime(voice.with_name("voice.onnx.data"), ns=(1, 1))
         return original(self, *args)
 
-    monkeypatch.setattr(stream.Layout, "stream", touching)
+    monkeypatch.setattr(data_file.Layout, "stream", touching)
     refused(voice, "changed while it was read")
 
 
@@ -438,7 +438,7 @@ def test_disk_full_in_the_middle_leaves_the_old_pair(voice, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stream.Layout, "stream", full)
+    monkeypatch.setattr(data_file.Layout, "stream", full)
     refused(voice, "disk became full", force=True)
 
 

@@ -14,7 +14,7 @@ import models
 import pytest
 from faults import READING, Disk, LeftOut, Op, Recorder, State
 from modelops.execution.module_result import run_guarded
-from modelops.quantizer import stream
+from modelops.quantizer import int8
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 
@@ -187,7 +187,7 @@ def every_failure(case: Case, meant: Callable[[Op], bool], code: int, root: Path
 @pytest.mark.parametrize("transpose_on_disk", [False, True])
 def test_full_disk_leaves_the_old_pair(case, monkeypatch, transpose_on_disk):
     if transpose_on_disk:
-        monkeypatch.setattr(stream, "TRANSPOSE_IN_MEMORY", 0)
+        monkeypatch.setattr(int8, "TRANSPOSE_IN_MEMORY", 0)
     writes = 0
     for op, result in every_failure(case, lambda op: op.kind == "write", errno.ENOSPC, case.folder):
         writes += 1
