@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,14 @@ def test_argument_specs_are_the_defaults(role):
     assert {name: option["default"] for name, option in options.items()} == defaults
     assert all(option["description"] and option["type"] for option in options.values())
     assert all(name.startswith(f"{role}_") for name in defaults)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_knows_no_groups_of_the_inventory(role):
+    """Who builds and who serves is told by sarai_builder and sarai_targets (playbooks/vars)."""
+    for path in (ROOT / "roles" / role).rglob("*.*"):
+        text = path.read_text()
+        assert not re.search(r"\bgroups\s*[.\[]|\bgroup_names\b", text), path
 
 
 @pytest.mark.parametrize("module", MODULES)
