@@ -2,25 +2,25 @@
 .SYNOPSIS
     Lets one controller run Ansible on this Windows 11 PC over WinRM with HTTPS; -Undo takes it back.
 .DESCRIPTION
-    UNTESTED: written from the documentation, and not yet run on a real Windows. Run it with -WhatIf
-    first: it then tells what it would change, and changes nothing.
+    Runs in Windows PowerShell 5.1 and in PowerShell 7. Not yet run on a real Windows: begin with
+    -WhatIf, which tells what would change, and changes nothing.
 
     Each setting below has what it should be, how to read it and how to set it. One that is right
     stays as it is, so a second run changes nothing. What a setting was before is recorded, and -Undo
-    sets that again. docs/windows-setup.md says why each is there.
+    sets that again. One that fails does not keep the others back: the end names all that failed.
+    docs/windows-setup.md says why each is there.
 .EXAMPLE
     .\setup.ps1 -Controller 192.168.1.20 -HostName agi-win-production.home.arpa -WhatIf
 .EXAMPLE
     .\setup.ps1 -Undo
 #>
 #Requires -Version 5.1
-#Requires -PSEdition Desktop
 #Requires -RunAsAdministrator
 [CmdletBinding(SupportsShouldProcess, DefaultParameterSetName = 'Setup')]
 param(
     # Addresses of the machine that runs Ansible: the firewall lets in no other.
     [Parameter(Mandatory, ParameterSetName = 'Setup')]
-    [ipaddress[]] $Controller,
+    [string[]] $Controller,
 
     # Names or addresses by which it reaches this PC (ansible_host): the certificate is for these.
     [Parameter(Mandatory, ParameterSetName = 'Setup')]
@@ -28,7 +28,7 @@ param(
 
     # Addresses of the Linux targets. Only needed where this PC's firewall blocks what goes out.
     [Parameter(ParameterSetName = 'Setup')]
-    [ipaddress[]] $Target,
+    [string[]] $Target,
 
     # The local account that Ansible logs on with (ansible_user), and the folder it may change.
     [Parameter(ParameterSetName = 'Setup')]
@@ -43,100 +43,364 @@ param(
 
 Set-StrictMode -Version 1.0
 $ErrorActionPreference = 'Stop'
+if ("$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage') {
+    throw 'A policy of this PC (AppLocker, App Control) lets scripts do next to nothing: the language mode is' +
+    " $($ExecutionContext.SessionState.LanguageMode). Ansible's own scripts would fail, too. Lift it for them first."
+}
 
 # Only administrators can write there.
-$own = Join-Path -Path $env:ProgramFiles -ChildPath 'sarai-modelops'
-$recordFile = Join-Path -Path $own -ChildPath 'setup.json'
-$certificateFile = Join-Path -Path $own -ChildPath 'winrm-ca.pem'
+$own = "$env:ProgramFiles\sarai-modelops"
+$recordFile = "$own\setup.json"
+$certificateFile = "$own\winrm-ca.pem"
+$store = 'Cert:\LocalMachine\My'
 $label = 'sarai-modelops WinRM'
+$description = 'Ansible over WinRM (sarai-modelops)'
+
+# --- What was asked for
+
+function Test-Address([string] $Text) {
+    # A cast to [ipaddress] takes 192.168.1, too, as 192.168.0.1.
+    $address = $Text -as [ipaddress]
+    $address -and ($Text.Contains(':') -or "$address" -eq $Text)
+}
+
+function Assert-Parameter {
+    $list = 'A list that comes by -File is one text: start the script from a PowerShell window.'
+    $word = '[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+    $problems = @(
+        foreach ($name in $HostName) {
+            if (-not (Test-Address $name) -and $name -notmatch "^$word(\.$word)*$") {
+                "-HostName '$name' is no host name and no address. $list"
+            }
+        }
+        foreach ($address in @($Controller) + @($Target) | Where-Object { $null -ne $_ }) {
+            if (-not (Test-Address $address)) {
+                "-Controller or -Target '$address' is no address. $list"
+            }
+        }
+        if ($User -notmatch '^[\w-][\w.-]{0,19}$') {
+            "-User '$User' is no name for an account: at most 20 letters, digits, '.', '_' and '-'."
+        }
+        if (-not (Test-Path -LiteralPath $Folder -PathType Container)) {
+            "There is no folder $Folder. Make it, or name the right one with -Folder."
+        }
+    )
+    if ($problems) { throw ($problems -join [Environment]::NewLine) }
+}
+
+function Join-Address([string[]] $Addresses) {
+    ($Addresses | ForEach-Object { "$([ipaddress] $_)" } | Sort-Object) -join ','
+}
+
+function Read-Password {
+    $first = Read-Host -Prompt "A password for $User, for vault.yml too" -AsSecureString
+    $again = Read-Host -Prompt 'The same again' -AsSecureString
+    $texts = foreach ($one in $first, $again) { [Net.NetworkCredential]::new('', $one).Password }
+    if (-not $texts[0]) { throw 'The password is empty. Nothing was changed: run this again.' }
+    if ($texts[0] -cne $texts[1]) { throw 'The two passwords differ. Nothing was changed: run this again.' }
+    $first
+}
+
+# --- The account and its certificate
+
+function Get-Account {
+    Get-LocalUser -Name $User -ErrorAction SilentlyContinue
+}
 
 function Get-AccountSid {
-    (Get-LocalUser -Name $User -ErrorAction SilentlyContinue).SID
+    # In PowerShell 7 the module runs in 5.1 and hands over texts, so a text it is everywhere.
+    # What is left of an account that -Undo removed is known by the SID in the record.
+    $account = Get-Account
+    if ($account) { "$($account.SID)" } elseif ($Undo) { $record.Sid }
 }
 
 function Get-OwnCertificate {
-    Get-ChildItem -Path Cert:\LocalMachine\My | Where-Object { $_.FriendlyName -like "$label*" }
+    Get-ChildItem -LiteralPath $store | Where-Object { $_.FriendlyName -like "$label*" }
+}
+
+function Save-Certificate {
+    $base64 = [Convert]::ToBase64String(@(Get-OwnCertificate)[0].RawData, 'InsertLineBreaks')
+    $lines = '-----BEGIN CERTIFICATE-----', $base64, '-----END CERTIFICATE-----'
+    $null = New-Item -Path $own -ItemType Directory -Force
+    Set-Content -LiteralPath $certificateFile -Value $lines -Encoding Ascii
+}
+
+# --- WinRM: its own drive and cmdlets
+
+function Assert-WinRM {
+    # While it is stopped, the drive WSMan: asks whether to start it, and waits for an answer.
+    $status = "$((Get-Service -Name WinRM).Status)"
+    if ($status -ne 'Running') { throw "the WinRM service is $status" }
+}
+
+function Get-WinRMValue([string] $Name) {
+    Assert-WinRM
+    (Get-Item -LiteralPath "WSMan:\localhost\$Name").Value
+}
+
+function Set-WinRMValue([string] $Name, [string] $Value) {
+    Assert-WinRM
+    Set-Item -LiteralPath "WSMan:\localhost\$Name" -Value $Value -Force
 }
 
 function Get-Listener([string] $Transport) {
+    Assert-WinRM
     Get-WSManInstance -ResourceURI winrm/config/Listener -Enumerate |
         Where-Object { $_.Transport -eq $Transport }
 }
 
-function Set-Listener([string] $Transport, [hashtable] $Values) {
+function Get-ListenerText([string] $Transport) {
+    # All that makes a listener again: address|port|host name|thumbprint|enabled.
+    $texts = foreach ($one in @(Get-Listener $Transport)) {
+        $thumbprint = $one.CertificateThumbprint -replace '\s'
+        $one.Address, $one.Port, $one.Hostname, $thumbprint, $one.Enabled -join '|'
+    }
+    ($texts | Sort-Object) -join ' '
+}
+
+function Set-Listener([string] $Transport, [string] $Value) {
     foreach ($listener in @(Get-Listener $Transport)) {
         $selectors = @{ Transport = $Transport; Address = $listener.Address }
         Remove-WSManInstance -ResourceURI winrm/config/Listener -SelectorSet $selectors
     }
-    if ($Values) {
-        $selectors = @{ Transport = $Transport; Address = '*' }
-        New-WSManInstance -ResourceURI winrm/config/Listener -SelectorSet $selectors -ValueSet $Values
+    foreach ($text in $Value.Split(' ') | Where-Object { $_ }) {
+        $address, $port, $name, $thumbprint, $enabled = $text.Split('|')
+        $selectors = @{ Transport = $Transport; Address = $address }
+        $values = @{ Port = $port; Hostname = $name; CertificateThumbprint = $thumbprint; Enabled = $enabled }
+        foreach ($key in @($values.Keys)) { if (-not $values[$key]) { $values.Remove($key) } }
+        New-WSManInstance -ResourceURI winrm/config/Listener -SelectorSet $selectors -ValueSet $values
     }
+}
+
+# --- Rights: as texts (SDDL), the one form that WinRM and the file system share
+
+$rightBits = @{
+    GA = '10000000'; GX = '20000000'; GW = '40000000'; GR = '80000000'
+    FA = '1F01FF'; FR = '120089'; FW = '120116'; FX = '1200A0'
+    CC = '1'; DC = '2'; LC = '4'; SW = '8'; RP = '10'; WP = '20'; DT = '40'; LO = '80'; CR = '100'
+    SD = '10000'; RC = '20000'; WD = '40000'; WO = '80000'
+}
+$names = @{
+    SY = 'S-1-5-18'; BA = 'S-1-5-32-544'; CO = 'S-1-3-0'; OW = 'S-1-3-4'; BU = 'S-1-5-32-545'; AU = 'S-1-5-11'
+    WD = 'S-1-1-0'; IU = 'S-1-5-4'; NU = 'S-1-5-2'; BG = 'S-1-5-32-546'; AN = 'S-1-5-7'
+}
+$readAndExecute = '0x1200a9'
+$modify = '0x1301bf'
+# Add files, add folders, delete, delete children, change rights, take ownership; GA, GW.
+$changing = [Convert]::ToInt64('500D0046', 16)
+
+function Get-Mask([string] $Rights) {
+    if ($Rights -like '0x*') { return [Convert]::ToInt64($Rights.Substring(2), 16) }
+    $mask = [long] 0
+    foreach ($right in [regex]::Matches($Rights, '..')) {
+        if (-not $rightBits.ContainsKey($right.Value)) { throw "an unknown right: $Rights" }
+        $mask = $mask -bor [Convert]::ToInt64($rightBits[$right.Value], 16)
+    }
+    $mask
+}
+
+function Split-Descriptor([string] $Text) {
+    $form = '^(?<start>.*?)D:(?<flags>[A-Z]*)(?<entries>(\([^()]*\))*)(?<end>(S:.*)?)$'
+    if (-not ($Text -cmatch $form)) { throw "rights of a form that this script does not know: $Text" }
+    $start, $flags, $end = $Matches.start, $Matches.flags, $Matches.end
+    $entries = foreach ($entry in [regex]::Matches($Matches.entries, '\([^()]*\)')) {
+        $part = $entry.Value.Trim('(', ')').Split(';')
+        @{
+            Text = $entry.Value
+            Sid = if ($names[$part[5]]) { $names[$part[5]] } else { $part[5] }
+            Flags = $part[1]; Mask = Get-Mask $part[2]
+            Denies = $part[0] -like '*D'; Inherited = $part[1] -match 'ID'
+        }
+    }
+    @{ Start = $start; Flags = $flags; Entries = @($entries | Where-Object { $_ }); End = $end }
+}
+
+function Get-GrantedMask([hashtable] $Descriptor, [string] $Wanted) {
+    # The rights of the account's own entries; an entry that denies is somebody's decision.
+    $sid = Get-AccountSid
+    $mask = [long] 0
+    foreach ($entry in $Descriptor.Entries | Where-Object { $sid -and $_.Sid -eq $sid }) {
+        if ($entry.Denies) { throw "an entry denies it to ${User}: $($entry.Text). Remove that one first" }
+        if ($entry.Flags -match $Wanted) { $mask = $mask -bor $entry.Mask }
+    }
+    $mask
 }
 
 function Get-RootDescriptor {
-    $text = (Get-Item -Path WSMan:\localhost\Service\RootSDDL).Value
-    [Security.AccessControl.CommonSecurityDescriptor]::new($false, $false, $text)
+    Split-Descriptor (Get-WinRMValue 'Service\RootSDDL')
 }
 
-function Get-FolderRule {
-    $sid = Get-AccountSid
-    (Get-Acl -Path $Folder).GetAccessRules($true, $false, [Security.Principal.SecurityIdentifier]) |
-        Where-Object { $sid -and $_.IdentityReference -eq $sid }
+function Get-FolderDescriptor {
+    Split-Descriptor (Get-Acl -LiteralPath $Folder).Sddl
 }
 
-function Join-Address([object[]] $Addresses) {
-    ($Addresses | ForEach-Object { "$_" } | Sort-Object) -join ','
+function Set-FolderAccess([string] $Flags, [string[]] $Entries) {
+    $acl = Get-Acl -LiteralPath $Folder
+    $acl.SetSecurityDescriptorSddlForm("D:$Flags$($Entries -join '')", 'Access')
+    Set-Acl -LiteralPath $Folder -AclObject $acl
 }
 
-$before = [ordered]@{}
-if (Test-Path -Path $recordFile) {
-    $record = Get-Content -Path $recordFile -Raw | ConvertFrom-Json
-    if (-not $Undo -and ($record.User, $record.Folder -join '|') -ne ($User, $Folder -join '|')) {
-        throw "This PC was set up for $($record.User) and $($record.Folder). First run .\setup.ps1 -Undo."
+function Get-Owner([hashtable] $Descriptor) {
+    if ($Descriptor.Start -cmatch '^O:(.+?)(G:|$)') { $Matches[1] }
+}
+
+function Get-Stranger([hashtable] $Descriptor) {
+    # Entries that let others change the folder: not the system, administrators, the owner, the account.
+    $trusted = 'LA', $names.SY, $names.BA, $names.CO, $names.OW
+    $installer = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464'
+    $trusted = $trusted + $installer + (Get-Owner $Descriptor) + (Get-AccountSid)
+    foreach ($entry in $Descriptor.Entries) {
+        if (-not $entry.Denies -and ($entry.Mask -band $changing) -and $entry.Sid -notin $trusted) { $entry }
     }
-    $User, $Folder = $record.User, $record.Folder
-    foreach ($entry in $record.Before.PSObject.Properties) { $before[$entry.Name] = $entry.Value }
-} elseif ($Undo) {
-    throw "There is nothing to undo: $recordFile is not there."
-}
-if (-not $Undo -and -not (Test-Path -Path $Folder -PathType Container)) {
-    throw "There is no folder $Folder. Make it, or name the right one with -Folder."
-}
-$public = Get-NetConnectionProfile | Where-Object { $_.NetworkCategory -eq 'Public' }
-if ($public) {
-    throw "Windows refuses to configure WinRM while a network is Public, here: $($public.InterfaceAlias -join ', ')." +
-        ' If you trust it: Set-NetConnectionProfile -InterfaceAlias NAME -NetworkCategory Private. Then run this again.'
 }
 
-$readWSMan = { param($It) (Get-Item -Path $It.Path).Value }
-$writeWSMan = { param($It, $Value) Set-Item -Path $It.Path -Value $Value -Force }
-$readRule = {
-    param($It)
-    $rule = Get-NetFirewallRule -Name $It.Rule -ErrorAction SilentlyContinue
-    if ($rule) { Join-Address ($rule | Get-NetFirewallAddressFilter).RemoteAddress }
+function Protect-Folder {
+    $descriptor = Get-FolderDescriptor
+    $strangers = @(Get-Stranger $descriptor)
+    $given = @($strangers | Where-Object { -not $_.Inherited } | ForEach-Object { $_.Sid })
+    if ($given) {
+        throw "$Folder itself lets $($given -join ', ') change it, so somebody wanted that. If you do not:" +
+        " icacls `"$Folder`" /remove:g *SID. Then run this again"
+    }
+    $owner = Get-Owner $descriptor
+    $texts = @(foreach ($entry in $descriptor.Entries) {
+            $type = if ($entry.Denies) { 'D' } else { 'A' }
+            $flags = $entry.Flags -replace 'ID'
+            $rights = if ($entry.Text -in $strangers.Text) { $readAndExecute } else { $entry.Text.Split(';')[2] }
+            "($type;$flags;$rights;;;$($entry.Sid))"
+        })
+    if ($owner -like 'S-1-5-21-*') { $texts += "(A;OICI;$modify;;;$owner)" }
+    Set-FolderAccess 'P' $texts
 }
-$writeRule = {
-    param($It, $Value)
-    Remove-NetFirewallRule -Name $It.Rule -ErrorAction SilentlyContinue
-    if ($Value) {
-        $wanted = @{
-            Name = $It.Rule
-            DisplayName = "sarai-modelops: $($It.Name)"
-            Direction = $It.Direction
-            Action = 'Allow'
-            Protocol = 'TCP'
-            LocalPort = $It.LocalPort
-            RemotePort = $It.RemotePort
-            RemoteAddress = $Value.Split(',')
-            Profile = 'Domain', 'Private'
+
+# --- The right to log on at the PC: Windows has no cmdlet for it, and secedit on every edition
+
+function Invoke-SecEdit([string] $Arguments) {
+    # Its exit code also tells of warnings: what is read afterwards decides.
+    Start-Process -FilePath secedit.exe -ArgumentList $Arguments -WindowStyle Hidden -Wait
+}
+
+function Get-DeniedLogon([string] $Base) {
+    Invoke-SecEdit "/export /areas USER_RIGHTS /cfg `"$Base.inf`""
+    $line = Get-Content -LiteralPath "$Base.inf" | Where-Object { $_ -like 'SeDenyInteractiveLogonRight*' }
+    "$line".Split('=')[-1].Split(',').Trim() | Where-Object { $_ }
+}
+
+function Use-Temporary([scriptblock] $Work) {
+    # Also with -WhatIf: these files are the script's own, and tell what the PC has.
+    $WhatIfPreference = $false
+    $base = [IO.Path]::GetTempPath() + [guid]::NewGuid()
+    try { & $Work $base } finally {
+        foreach ($file in "$base.inf", "$base.sdb", "$base.jfm") {
+            Remove-Item -LiteralPath $file -Force -ErrorAction SilentlyContinue
         }
-        New-NetFirewallRule @wanted
     }
 }
 
-# A value is a text; an empty one means that it is not there. $null: leave it as it is.
-$settings = @(
+function Test-LogonDenied {
+    $mine = "*$(Get-AccountSid)", $User
+    [bool](Use-Temporary { param($Base) Get-DeniedLogon $Base | Where-Object { $_ -in $mine } })
+}
+
+function Set-LogonDenied([bool] $Denied) {
+    $sid = Get-AccountSid
+    Use-Temporary {
+        param($Base)
+        $accounts = @(Get-DeniedLogon $Base | Where-Object { $_ -notin "*$sid", $User })
+        if ($Denied) { $accounts += "*$sid" }
+        $lines = '[Unicode]', 'Unicode=yes', '[Version]', 'signature="$CHICAGO$"', 'Revision=1',
+        '[Privilege Rights]', "SeDenyInteractiveLogonRight = $($accounts -join ',')"
+        Set-Content -LiteralPath "$Base.inf" -Value $lines -Encoding Unicode
+        Invoke-SecEdit "/configure /db `"$Base.sdb`" /cfg `"$Base.inf`" /areas USER_RIGHTS /quiet"
+    }
+}
+
+# --- The firewall: its functions do not see $ErrorActionPreference, so each is told
+
+function Get-Rule([hashtable] $It) {
+    $rule = Get-NetFirewallRule -ErrorAction Stop | Where-Object { $_.Name -eq $It.Rule }
+    if (-not $rule) { return }
+    $filter = $rule | Get-NetFirewallPortFilter -ErrorAction Stop
+    $addresses = ($rule | Get-NetFirewallAddressFilter -ErrorAction Stop).RemoteAddress
+    $is = $rule.Enabled, $rule.Action, $rule.Direction, $filter.Protocol, $filter.LocalPort, $filter.RemotePort
+    $should = 'True', 'Allow', $It.Direction, 'TCP', $It.LocalPort, $It.RemotePort
+    if ("$is" -ne "$should") { "wrong: $is" }
+    ($addresses -replace '/(32|128|255\.255\.255\.255)$' | Sort-Object) -join ','
+}
+
+function Set-Rule([hashtable] $It, [string] $Value) {
+    if (Get-Rule $It) { Remove-NetFirewallRule -Name $It.Rule -ErrorAction Stop }
+    if (-not $Value) { return }
+    $wanted = @{
+        Name = $It.Rule
+        DisplayName = "sarai-modelops: $($It.Name)"
+        Enabled = 'True'
+        Direction = $It.Direction
+        Action = 'Allow'
+        Protocol = 'TCP'
+        RemoteAddress = $Value.Split(',')
+        LocalPort = $It.LocalPort
+        RemotePort = $It.RemotePort
+        Profile = 'Domain', 'Private'
+    }
+    New-NetFirewallRule @wanted -ErrorAction Stop
+}
+
+function Test-PortText([string] $Text, [int] $Port) {
+    $first, $last = $Text.Split('-')
+    if (-not $last) { $last = $first }
+    ($first, $last -match '^\d+$').Count -eq 2 -and [int] $first -le $Port -and $Port -le [int] $last
+}
+
+function Get-OtherRule {
+    $filters = Get-NetFirewallPortFilter -PolicyStore ActiveStore -Protocol TCP -ErrorAction Stop |
+        Where-Object { @($_.LocalPort) | Where-Object { Test-PortText $_ 5986 } }
+    if (-not $filters) { return }
+    $filters | Get-NetFirewallRule -PolicyStore ActiveStore -ErrorAction Stop |
+        Where-Object { "$($_.Enabled) $($_.Direction)" -eq 'True Inbound' -and $_.Name -ne 'sarai-modelops-winrm' }
+}
+
+function Show-OtherRule {
+    try { $rules = @(Get-OtherRule) } catch {
+        Write-Warning "Whether other firewall rules are for port 5986, too, cannot be read: $($_.Exception.Message)"
+        return
+    }
+    foreach ($rule in $rules) {
+        $does = if ("$($rule.Action)" -eq 'Allow') { 'lets others in' } else { 'may keep the controller out' }
+        Write-Warning ("The firewall rule '$($rule.DisplayName)' for port 5986 $does." +
+            " If you do not need it: Disable-NetFirewallRule -Name '$($rule.Name)'")
+    }
+}
+
+# --- Networks: on a Public one Windows refuses to change WinRM
+
+function Get-PublicRemedy {
+    $profiles = @(Get-NetConnectionProfile -ErrorAction SilentlyContinue)
+    $seen = $profiles | ForEach-Object { $_.InterfaceAlias }
+    $hidden = Get-NetAdapter -IncludeHidden -ErrorAction SilentlyContinue |
+        Where-Object { "$($_.Status)" -eq 'Up' -and $_.Name -notin $seen }
+    'Windows refuses to change WinRM while a network is Public. The networks of this PC:'
+    $profiles | ForEach-Object { "  $($_.InterfaceAlias): $($_.NetworkCategory)" }
+    $hidden | ForEach-Object { "  $($_.Name): without a profile, which may count as Public (Hyper-V, WSL, a VPN)" }
+    'If you trust one: Set-NetConnectionProfile -InterfaceAlias NAME -NetworkCategory Private.'
+    "One without a profile: end the VPN or 'wsl --shutdown', or Disable-NetAdapter -Name NAME until this is done."
+    'Then run this again.'
+}
+
+function Test-PublicRefusal([Management.Automation.ErrorRecord] $Fault) {
+    # 0x80338169, as WinRM writes it in any language.
+    "$($Fault.Exception.HResult) $($Fault.Exception.Message)" -match '2150859113|-2144108183|80338169'
+}
+
+# --- The settings. A value is a text; an empty one means that it is not there.
+# Want: $null leaves it as it is; a script block gets what it is. Keep: what to record instead.
+
+$readValue = { param($It) Get-WinRMValue $It.Path }
+$writeValue = { param($It, $Value) Set-WinRMValue $It.Path $Value }
+$readRule = { param($It) Get-Rule $It }
+$writeRule = { param($It, $Value) Set-Rule $It $Value }
+
+function Get-AllSettings {
     @{
         Name = 'start of the WinRM service'; Want = 'Automatic'
         Get = { (Get-Service -Name WinRM).StartType }
@@ -150,61 +414,51 @@ $settings = @(
     @{
         # Not an administrator, and member of no group: what it may do follows.
         Name = "account $User"; Want = 'present'
-        Get = { if (Get-AccountSid) { 'present' } }
-        Set = {
-            param($It, $Value)
-            if ($Value) {
-                $account = @{
-                    Name = $User
-                    Password = Read-Host -Prompt "A password for $User, for vault.yml too" -AsSecureString
-                    Description = 'Ansible over WinRM (sarai-modelops)'
-                    PasswordNeverExpires = $true
-                    UserMayNotChangePassword = $true
-                }
-                New-LocalUser @account
-            } else {
-                # Windows made its profile when it first logged on.
-                $sid = Get-AccountSid
-                Get-CimInstance -ClassName Win32_UserProfile -Filter "SID = '$sid'" | Remove-CimInstance
-                Remove-LocalUser -Name $User
-            }
-        }
+        Get = { if (Get-Account) { 'present' } }
+        Set = { param($It, $Value) Set-Account $Value }
     }
     @{
         # "Remote Management Users" opens PowerShell's own endpoint. The shell that Ansible's winrm
         # connection opens is guarded by this descriptor alone.
         Name = "right of $User to WinRM"; Want = 'read, execute'
         Get = {
-            $sid = Get-AccountSid
-            $entries = (Get-RootDescriptor).DiscretionaryAcl | Where-Object { $_.SecurityIdentifier -eq $sid }
-            if ($sid -and $entries) { 'read, execute' }
+            $needed = Get-Mask 'GXGR'
+            if (((Get-GrantedMask (Get-RootDescriptor) '') -band $needed) -eq $needed) { 'read, execute' }
         }
         Set = {
             param($It, $Value)
-            $descriptor, $sid = (Get-RootDescriptor), (Get-AccountSid)
-            $generic = 0x80000000 -bor 0x20000000 # GENERIC_READ, GENERIC_EXECUTE
-            if ($Value) {
-                $descriptor.DiscretionaryAcl.AddAccess('Allow', $sid, $generic, 'None', 'None')
-            } else {
-                $descriptor.PurgeAccessControl($sid)
-            }
-            Set-Item -Path WSMan:\localhost\Service\RootSDDL -Value $descriptor.GetSddlForm('All') -Force
+            $root, $sid = (Get-RootDescriptor), (Get-AccountSid)
+            $texts = @($root.Entries | Where-Object { $_.Sid -ne $sid } | ForEach-Object { $_.Text })
+            if ($Value) { $texts += "(A;;GXGR;;;$sid)" }
+            Set-WinRMValue 'Service\RootSDDL' "$($root.Start)D:$($root.Flags)$($texts -join '')$($root.End)"
         }
     }
     @{
         Name = "right of $User to $Folder"; Want = 'modify'
-        Get = { if (Get-FolderRule) { 'modify' } }
+        Get = {
+            $needed = Get-Mask $modify
+            if (((Get-GrantedMask (Get-FolderDescriptor) '^OICI(ID)?$') -band $needed) -eq $needed) { 'modify' }
+        }
         Set = {
             param($It, $Value)
-            $acl = Get-Acl -Path $Folder
-            if ($Value) {
-                $inherit = 'ContainerInherit, ObjectInherit'
-                $acl.AddAccessRule([Security.AccessControl.FileSystemAccessRule]::new(
-                        (Get-AccountSid), 'Modify', $inherit, 'None', 'Allow'))
-            } else {
-                $acl.PurgeAccessRules((Get-AccountSid))
-            }
-            Set-Acl -Path $Folder -AclObject $acl
+            $now, $sid = (Get-FolderDescriptor), (Get-AccountSid)
+            $others = @($now.Entries | Where-Object { $_.Sid -ne $sid })
+            # What is inherited comes last.
+            $texts = @($others | Where-Object { -not $_.Inherited } | ForEach-Object { $_.Text })
+            if ($Value) { $texts += "(A;OICI;$modify;;;$sid)" }
+            $texts += @($others | Where-Object { $_.Inherited } | ForEach-Object { $_.Text })
+            Set-FolderAccess $now.Flags $texts
+        }
+    }
+    @{
+        # A folder right below C:\ inherits that every account of the PC may change it.
+        Name = "others who may change $Folder"; Want = ''
+        Get = { @(Get-Stranger (Get-FolderDescriptor)).Sid | Sort-Object -Unique }
+        Keep = { $now = Get-FolderDescriptor; "$($now.Flags) $($now.Entries.Text -join '')" }
+        Set = {
+            param($It, $Value)
+            $flags, $entries = $Value.Split(' ', 2)
+            if ($Value) { Set-FolderAccess $flags $entries } else { Protect-Folder }
         }
     }
     @{
@@ -212,138 +466,246 @@ $settings = @(
         Name = 'certificate'; Want = "${label}: $HostName"
         Get = {
             $certificate = Get-OwnCertificate
-            if ($certificate -and $certificate.NotAfter -lt (Get-Date).AddDays(30)) { 'expires:' }
+            if ($certificate -and $certificate.NotAfter -lt (Get-Date).AddDays(30)) { 'wrong: expires' }
             $certificate.FriendlyName
         }
-        Set = {
-            param($It, $Value)
-            foreach ($old in @(Get-OwnCertificate)) {
-                Remove-Item -Path "Cert:\LocalMachine\My\$($old.Thumbprint)" -DeleteKey
-            }
-            if ($Value) {
-                $names = foreach ($name in $HostName) {
-                    if ($name -as [ipaddress]) { "IPAddress=$name" } else { "DNS=$name" }
-                }
-                $request = @{
-                    FriendlyName = $Value
-                    Subject = "CN=$($HostName[0])"
-                    TextExtension = "2.5.29.17={text}$($names -join '&')", '2.5.29.37={text}1.3.6.1.5.5.7.3.1'
-                    CertStoreLocation = 'Cert:\LocalMachine\My'
-                    KeyAlgorithm = 'RSA'
-                    KeyLength = 3072
-                    HashAlgorithm = 'SHA256'
-                    KeyExportPolicy = 'NonExportable'
-                    NotAfter = (Get-Date).AddYears(5)
-                }
-                $made = New-SelfSignedCertificate @request
-                $base64 = [Convert]::ToBase64String($made.RawData, 'InsertLineBreaks')
-                $lines = '-----BEGIN CERTIFICATE-----', $base64, '-----END CERTIFICATE-----'
-                Set-Content -Path $certificateFile -Value $lines -Encoding Ascii
-            }
-        }
+        Keep = { '' }
+        Set = { param($It, $Value) Set-OwnCertificate $Value }
     }
     @{
-        Name = 'certificate of the HTTPS listener'; Want = { (Get-OwnCertificate).Thumbprint }
-        Get = { (Get-Listener HTTPS).CertificateThumbprint }
-        Set = {
-            param($It, $Value)
-            Set-Listener HTTPS $(if ($Value) { @{ CertificateThumbprint = $Value; Enabled = $true } })
+        Name = 'certificate of the HTTPS listener'
+        Want = {
+            $certificate = Get-OwnCertificate
+            if ($certificate) { return $certificate.Thumbprint }
+            if ($WhatIfPreference) { 'that of the new certificate' } else { throw 'there is no certificate for it' }
         }
+        Get = {
+            foreach ($listener in @(Get-Listener HTTPS)) {
+                if ("$($listener.Enabled)" -eq 'false') { 'wrong: disabled' }
+                if ($listener.Port -and "$($listener.Port)" -ne '5986') { "wrong: port $($listener.Port)" }
+                $listener.CertificateThumbprint
+            }
+        }
+        Keep = { Get-ListenerText HTTPS }
+        Set = { param($It, $Value) Set-Listener HTTPS $(if ($Undo) { $Value } else { "*|5986||$Value|true" }) }
     }
     @{
         Name = 'HTTP listener'; Want = ''
-        Get = { if (Get-Listener HTTP) { 'present' } }
-        Set = { param($It, $Value) Set-Listener HTTP $(if ($Value) { @{ Enabled = $true } }) }
+        Get = { Get-ListenerText HTTP }
+        Set = { param($It, $Value) Set-Listener HTTP $Value }
     }
     @{
         Name = 'Basic authentication'; Want = 'false'
-        Path = 'WSMan:\localhost\Service\Auth\Basic'; Get = $readWSMan; Set = $writeWSMan
+        Path = 'Service\Auth\Basic'; Get = $readValue; Set = $writeValue
     }
     @{
         Name = 'Negotiate authentication (NTLM)'; Want = 'true'
-        Path = 'WSMan:\localhost\Service\Auth\Negotiate'; Get = $readWSMan; Set = $writeWSMan
+        Path = 'Service\Auth\Negotiate'; Get = $readValue; Set = $writeValue
     }
     @{
         Name = 'unencrypted messages'; Want = 'false'
-        Path = 'WSMan:\localhost\Service\AllowUnencrypted'; Get = $readWSMan; Set = $writeWSMan
+        Path = 'Service\AllowUnencrypted'; Get = $readValue; Set = $writeValue
     }
     @{
         Name = 'remote shells'; Want = 'true'
-        Path = 'WSMan:\localhost\Shell\AllowRemoteShellAccess'; Get = $readWSMan; Set = $writeWSMan
+        Path = 'Shell\AllowRemoteShellAccess'; Get = $readValue; Set = $writeValue
     }
     @{
         # Enough for every call: what takes more runs as a job, outside of the shell. 0 is no limit.
         Name = 'MB of memory for a shell'
         Want = {
-            $now = [int](Get-Item -Path WSMan:\localhost\Shell\MaxMemoryPerShellMB).Value
-            if ($now -ne 0 -and $now -lt 1024) { 1024 } else { $now }
+            param($Is)
+            $now = $Is -as [int]
+            if ($null -eq $now) { '1024 or more' } elseif ($now -in 1..1023) { 1024 } else { $Is }
         }
-        Path = 'WSMan:\localhost\Shell\MaxMemoryPerShellMB'; Get = $readWSMan; Set = $writeWSMan
+        Path = 'Shell\MaxMemoryPerShellMB'; Get = $readValue; Set = $writeValue
     }
     @{
-        Name = 'firewall: WinRM over HTTPS from'; Want = Join-Address $Controller
-        Rule = 'sarai-modelops-winrm'; Direction = 'Inbound'; LocalPort = 5986; RemotePort = 'Any'
+        Name = 'firewall: WinRM over HTTPS from'; Want = if ($Controller) { Join-Address $Controller }
+        Rule = 'sarai-modelops-winrm'; Direction = 'Inbound'; LocalPort = '5986'; RemotePort = 'Any'
         Get = $readRule; Set = $writeRule
     }
     @{
         Name = 'firewall: SSH to the targets'; Want = if ($Target) { Join-Address $Target }
-        Rule = 'sarai-modelops-ssh'; Direction = 'Outbound'; LocalPort = 'Any'; RemotePort = 22
+        Rule = 'sarai-modelops-ssh'; Direction = 'Outbound'; LocalPort = 'Any'; RemotePort = '22'
         Get = $readRule; Set = $writeRule
     }
     @{
         Name = 'paths of more than 260 characters'; Want = '1'
         Path = 'HKLM:\SYSTEM\CurrentControlSet\Control\FileSystem'
-        Get = { param($It) (Get-ItemProperty -Path $It.Path).LongPathsEnabled }
-        Set = {
-            param($It, $Value)
-            if ($Value) {
-                New-ItemProperty -Path $It.Path -Name LongPathsEnabled -PropertyType DWord -Value $Value -Force
-            } else {
-                Remove-ItemProperty -Path $It.Path -Name LongPathsEnabled
-            }
-        }
+        Get = { param($It) (Get-ItemProperty -LiteralPath $It.Path).LongPathsEnabled }
+        Set = { param($It, $Value) Set-LongPaths $It.Path $Value }
     }
-)
+    @{
+        # Only of an account that this script made: another one may be somebody's own.
+        Name = "logon of $User at the PC"
+        Want = { $account = Get-Account; if (-not $account -or $account.Description -eq $description) { 'denied' } }
+        Get = { if ((Get-AccountSid) -and (Test-LogonDenied)) { 'denied' } }
+        Set = { param($It, $Value) Set-LogonDenied ([bool] $Value) }
+    }
+}
+
+function Set-Account([string] $Value) {
+    if ($Value) {
+        $account = @{
+            Name = $User
+            Password = $password
+            Description = $description
+            PasswordNeverExpires = $true
+            UserMayNotChangePassword = $true
+        }
+        New-LocalUser @account -ErrorAction Stop
+        return
+    }
+    # Windows made its profile when it first logged on.
+    $sid = Get-AccountSid
+    Get-CimInstance -ClassName Win32_UserProfile -Filter "SID = '$sid'" | Remove-CimInstance
+    Remove-LocalUser -Name $User -ErrorAction Stop
+}
+
+function Set-OwnCertificate([string] $Value) {
+    foreach ($old in @(Get-OwnCertificate)) {
+        Remove-Item -LiteralPath "$store\$($old.Thumbprint)" -DeleteKey
+    }
+    if (-not $Value) { return }
+    $names = foreach ($name in $HostName) {
+        if (Test-Address $name) { "IPAddress=$name" } else { "DNS=$name" }
+    }
+    $request = @{
+        FriendlyName = $Value
+        Subject = "CN=$($HostName[0])"
+        TextExtension = "2.5.29.17={text}$($names -join '&')", '2.5.29.37={text}1.3.6.1.5.5.7.3.1'
+        CertStoreLocation = $store
+        KeyAlgorithm = 'RSA'
+        KeyLength = 3072
+        HashAlgorithm = 'SHA256'
+        KeyExportPolicy = 'NonExportable'
+        NotAfter = (Get-Date).AddYears(5)
+    }
+    $null = New-SelfSignedCertificate @request -ErrorAction Stop
+    Save-Certificate
+}
+
+function Set-LongPaths([string] $Path, [string] $Value) {
+    if ($Value) {
+        New-ItemProperty -LiteralPath $Path -Name LongPathsEnabled -PropertyType DWord -Value $Value -Force
+    } else {
+        Remove-ItemProperty -LiteralPath $Path -Name LongPathsEnabled
+    }
+}
+
+# --- What is done
+
+function Read-Record {
+    if (-not (Test-Path -LiteralPath $recordFile)) { return }
+    try { Get-Content -LiteralPath $recordFile -Raw | ConvertFrom-Json } catch {
+        throw "$recordFile, which says what was before, cannot be read: $($_.Exception.Message)." +
+        ' Move it away to set up without it; what it says is then yours to undo.'
+    }
+}
 
 function Save-Record {
     $null = New-Item -Path $own -ItemType Directory -Force
-    $record = @{ User = $User; Folder = $Folder; Before = $before }
-    Set-Content -Path $recordFile -Value (ConvertTo-Json -InputObject $record) -Encoding UTF8
+    $text = ConvertTo-Json -InputObject @{ User = $User; Folder = $Folder; Sid = Get-AccountSid; Before = $before }
+    Set-Content -LiteralPath "$recordFile.new" -Value $text -Encoding UTF8
+    Move-Item -LiteralPath "$recordFile.new" -Destination $recordFile -Force
 }
 
-function Set-Setting([hashtable] $Setting, [string] $Want) {
-    $is = "$(& $Setting.Get $Setting)"
-    if ($is -eq $Want -or -not $PSCmdlet.ShouldProcess($Setting.Name, "change '$is' to '$Want'")) {
+function Get-Value([hashtable] $Setting) {
+    try { "$(& $Setting.Get $Setting)" } catch {
+        if (-not $WhatIfPreference) { throw }
+        "unknown: $($_.Exception.Message)" # -WhatIf tells all the same
+    }
+}
+
+function Set-Setting([hashtable] $Setting, $Want) {
+    $is = Get-Value $Setting
+    if ($Want -is [scriptblock]) { $Want = & $Want $is }
+    if ($null -eq $Want -or $is -eq "$Want") {
+        if ($WhatIfPreference) { Write-Output "stays: $($Setting.Name): '$is'" }
         return
     }
+    if (-not $PSCmdlet.ShouldProcess($Setting.Name, "change '$is' to '$Want'")) { return }
+    $ConfirmPreference = 'None' # asked once is enough
     if (-not $Undo -and -not $before.Contains($Setting.Name)) {
         # Before it is changed: a run that is broken off can be undone too.
-        $before[$Setting.Name] = $is
+        $keep = if ($Setting.Keep) { & $Setting.Keep } else { $is }
+        $before[$Setting.Name] = if ($keep -like 'wrong: *') { '' } else { $keep }
         Save-Record
     }
-    $null = & $Setting.Set $Setting $Want
-    Write-Output "changed: $($Setting.Name): '$is' -> '$Want'"
+    $null = & $Setting.Set $Setting "$Want"
+    $now = Get-Value $Setting
+    $silent = $Undo -and $Setting.Keep # what is recorded is not what Get tells
+    if ($now -ne "$Want" -and -not $silent) { throw "it was set to '$Want', and is still '$now'" }
+    Write-Output "changed: $($Setting.Name): '$is' -> '$now'"
 }
 
-if ($WhatIfPreference -and (Get-Service -Name WinRM).Status -ne 'Running') {
-    Write-Output 'WinRM is not running, so its settings cannot be read yet: this is only the beginning.'
-    $settings = $settings[0..1]
-}
-if ($Undo) {
-    [array]::Reverse($settings)
-    foreach ($setting in $settings | Where-Object { $before.Contains($_.Name) }) {
-        Set-Setting $setting $before[$setting.Name]
+function Invoke-All([hashtable[]] $All) {
+    $failed = @()
+    $remedy = @()
+    foreach ($setting in $All) {
+        try { Set-Setting $setting $setting.Want } catch {
+            $failed += "$($setting.Name): $($_.Exception.Message)"
+            if (Test-PublicRefusal $_) { $remedy = @(Get-PublicRemedy) }
+        }
     }
-    Remove-Item -Path $own -Recurse
+    if ($failed) {
+        $kept = if (Test-Path -LiteralPath $recordFile) { " $recordFile still has what was before." }
+        throw (@("These failed; all else was done.$kept") + $failed + $remedy -join [Environment]::NewLine)
+    }
+}
+
+function Show-Result {
+    foreach ($certificate in @(Get-OwnCertificate)) {
+        if (-not (Test-Path -LiteralPath $certificateFile)) { Save-Certificate }
+        $digest = [Security.Cryptography.SHA256]::Create().ComputeHash($certificate.RawData)
+        Write-Output "Everything is as it should be. Bring $certificateFile to the controller, and compare there"
+        Write-Output "its SHA-256 fingerprint: $([BitConverter]::ToString($digest) -replace '-', ':')"
+    }
+}
+
+if ($PSVersionTable.PSEdition -eq 'Core' -and $IsWindows) {
+    # These modules are of 5.1 alone, or fail in 7 (New-LocalUser does).
+    $modules = @{ Name = 'Microsoft.PowerShell.LocalAccounts', 'PKI'; UseWindowsPowerShell = $true }
+    Import-Module @modules -WarningAction SilentlyContinue
+}
+$before = [ordered]@{}
+$record = Read-Record
+if ($record) {
+    if (-not $Undo -and ($record.User, $record.Folder -join '|') -ne ($User, $Folder -join '|')) {
+        throw "This PC was set up for $($record.User) and $($record.Folder). First run .\setup.ps1 -Undo."
+    }
+    $User, $Folder = $record.User, $record.Folder
+    foreach ($entry in $record.Before.PSObject.Properties) { $before[$entry.Name] = $entry.Value }
+} elseif ($Undo) {
+    throw "There is nothing to undo: $recordFile is not there."
+}
+if (-not $Undo) { Assert-Parameter }
+$settings = @(Get-AllSettings)
+
+if ($Undo) {
+    # WinRM's settings can be read and set only while it runs. In the end it is what it was.
+    foreach ($setting in $settings[0..1]) {
+        if (-not $before.Contains($setting.Name)) { $before[$setting.Name] = Get-Value $setting }
+    }
+    $start = @(if ($before.Count -gt 2) { $settings[0..1] })
+    [array]::Reverse($settings)
+    $back = foreach ($setting in $settings | Where-Object { $before.Contains($_.Name) }) {
+        $copy = $setting.Clone()
+        $copy.Want = $before[$setting.Name]
+        $copy
+    }
+    Invoke-All ($start + $back)
+    # Only now: who has to run it again needs the record.
+    Remove-Item -LiteralPath $own -Recurse -Force
     return
 }
-foreach ($setting in $settings | Where-Object { $null -ne $_.Want }) {
-    $want = if ($setting.Want -is [scriptblock]) { & $setting.Want } else { $setting.Want }
-    Set-Setting $setting "$want"
+if (Get-NetConnectionProfile -ErrorAction Stop | Where-Object { "$($_.NetworkCategory)" -eq 'Public' }) {
+    $text = @(Get-PublicRemedy) -join [Environment]::NewLine
+    if ($WhatIfPreference) { Write-Warning $text } else { throw $text }
 }
+if (-not $WhatIfPreference -and -not (Get-Account)) { $password = Read-Password }
+Invoke-All $settings
+Show-OtherRule
 if ($WhatIfPreference) { return }
-foreach ($certificate in @(Get-OwnCertificate)) {
-    $digest = [Security.Cryptography.SHA256]::Create().ComputeHash($certificate.RawData)
-    Write-Output "Everything is as it should be. Bring $certificateFile to the controller, and compare there"
-    Write-Output "its SHA-256 fingerprint: $([BitConverter]::ToString($digest) -replace '-', ':')"
-}
+Show-Result

@@ -5,138 +5,105 @@ from __future__ import annotations
 import datetime
 import http.server
 import ipaddress
-import itertools
 import re
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
+import powershell
+import powershell_profile
 import pytest
 import requests
-import tree_sitter_powershell
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tree_sitter import Language, Node, Parser
+from powershell import assigned, entries, functions, of, parse, text
+from tree_sitter import Node
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "windows/setup.ps1"
+PROFILE = powershell_profile.load()
+COMMANDS = {version: recorded["commands"] for version, recorded in PROFILE.items()}
 
-# The cmdlets that it may call, each with the parameters that Microsoft's documentation of Windows
-# PowerShell 5.1 (and of the modules of Windows) gives it. Look a new one up before it comes here.
-KNOWN = {
-    "ConvertFrom-Json": "InputObject",
-    "ConvertTo-Json": "InputObject Depth Compress",
-    "ForEach-Object": "Process",
-    "Get-Acl": "Path",
-    "Get-ChildItem": "Path",
-    "Get-CimInstance": "ClassName Filter",
-    "Get-Content": "Path Raw",
-    "Get-Date": "",
-    "Get-Item": "Path",
-    "Get-ItemProperty": "Path Name",
-    "Get-LocalUser": "Name SID",
-    "Get-NetConnectionProfile": "InterfaceAlias NetworkCategory",
-    "Get-NetFirewallAddressFilter": "AssociatedNetFirewallRule",
-    "Get-NetFirewallRule": "Name",
-    "Get-Service": "Name",
-    "Get-WSManInstance": "ResourceURI Enumerate SelectorSet",
-    "Join-Path": "Path ChildPath",
-    "New-Item": "Path ItemType Force",
-    "New-ItemProperty": "Path Name PropertyType Value Force",
-    "New-LocalUser": "Name Password Description PasswordNeverExpires UserMayNotChangePassword",
-    "New-NetFirewallRule": "Name DisplayName Direction Action Protocol LocalPort RemotePort"
-    " RemoteAddress Profile",
-    "New-SelfSignedCertificate": "FriendlyName Subject TextExtension CertStoreLocation KeyAlgorithm"
-    " KeyLength HashAlgorithm KeyExportPolicy NotAfter",
-    "New-WSManInstance": "ResourceURI SelectorSet ValueSet",
-    "Read-Host": "Prompt AsSecureString",
-    "Remove-CimInstance": "InputObject",
-    "Remove-Item": "Path Recurse DeleteKey",  # DeleteKey: for a path of the drive Cert: alone
-    "Remove-ItemProperty": "Path Name",
-    "Remove-LocalUser": "Name",
-    "Remove-NetFirewallRule": "Name",
-    "Remove-WSManInstance": "ResourceURI SelectorSet",
-    "Set-Acl": "Path AclObject",
-    "Set-Content": "Path Value Encoding",
-    "Set-Item": "Path Value Force",
-    "Set-Service": "Name StartupType Status",
-    "Set-StrictMode": "Version",
-    "Sort-Object": "",
-    "Test-Path": "Path PathType",
-    "Where-Object": "FilterScript",
-    "Write-Output": "InputObject",
-}
-COMMON = {"ErrorAction"}
-CHANGING = ("Set-", "New-", "Remove-", "Start-", "Stop-", "Add-", "Clear-")
+ONLY_7 = {"Import-Module"}  # called where PowerShell 7 runs, with a parameter that 5.1 lacks
+FROM_51 = {"PKI", "Microsoft.PowerShell.LocalAccounts"}  # modules that 7 takes from 5.1
+PROVIDERS = {"Remove-Item": {"DeleteKey"}}  # parameters of a drive: Cert:
+NO_LITERAL_PATH = {"New-Item"}  # its -Path is literal
+CHANGING = ("Set-", "New-", "Remove-", "Start-", "Stop-", "Add-", "Clear-", "Move-")
 
 
-def parse(source: str) -> Node:
-    return Parser(Language(tree_sitter_powershell.language())).parse(source.encode()).root_node
+def versions(name: str) -> list[str]:
+    """Return the recorded versions that have to know a command."""
+    if name in ONLY_7:
+        return ["7.0"]
+    known = COMMANDS["5.1"].get(name)
+    return ["5.1"] if known and known["module"] in FROM_51 else ["5.1", "7.0"]
 
 
-def text(node: Node | None) -> str:
-    return node.text.decode() if node is not None and node.text else ""
+def misfit(kind: str, argument: str) -> str:
+    """Return why an argument is none for a parameter of this type, or nothing."""
+    if kind.endswith("SwitchParameter"):
+        return "" if argument in ("", "$true", "$false") else "takes no argument"
+    if not argument:
+        return "needs an argument"
+    number = re.search(r"U?Int(16|32|64)(\[\])?$", kind)
+    if number and re.match(r"['\"@{]", argument):
+        return "needs a number"
+    if argument.startswith("@{") and not re.search(r"Hashtable|IDictionary|Object", kind):
+        return "takes no table"
+    if argument.startswith("{") and not re.search(r"ScriptBlock|Object", kind):
+        return "takes no script block"
+    return ""
 
 
-def walk(node: Node) -> Iterator[Node]:
-    yield node
-    for child in node.children:
-        yield from walk(child)
-
-
-def of(node: Node, *kinds: str) -> list[Node]:
-    return [found for found in walk(node) if found.type in kinds]
-
-
-def entries(literal: Node) -> dict[str, Node]:
-    """Return what stands in a hash literal, by key."""
-    body = [child for child in literal.children if child.type == "hash_literal_body"]
-    found = [entry for part in body for entry in part.children if entry.type == "hash_entry"]
-    return {text(entry.children[0]): entry.children[2] for entry in found}
-
-
-def assigned(root: Node) -> dict[str, Node]:
-    """Return the value of each variable, the first one where there are several."""
-    found = [(text(n.children[0]), n.children[-1]) for n in of(root, "assignment_expression")]
-    return dict(reversed(found))
-
-
-def parameters(command: Node, root: Node) -> dict[str, str]:
-    """Return a command's parameters and the text after each, those of a splatted table too."""
-    found: dict[str, str] = {}
-    [elements] = of(command, "command_elements")[:1] or [None]
-    parts = [n for n in elements.children if n.type != "command_argument_sep"] if elements else []
-    for part, after in itertools.zip_longest(parts, parts[1:]):
-        if part.type == "command_parameter":
-            found[text(part)[1:]] = text(after)
-        elif text(part).startswith("@") and text(part)[1:].isidentifier():
-            [table] = of(assigned(root)[f"${text(part)[1:]}"], "hash_literal_expression")[:1]
-            found |= {key: text(value) for key, value in entries(table).items()}
+def wrong_arguments(name: str, given: dict[str, str]) -> list[str]:
+    """Return the parameters of a call that the recorded PowerShells do not know or do not take."""
+    found = []
+    for version in versions(name):
+        known = COMMANDS[version].get(name)
+        if known is None:
+            found.append(f"unknown in {version}: {name}")
+            continue
+        types = PROFILE[version]["common"] | known["parameters"]
+        for parameter in set(given) - PROVIDERS.get(name, set()):
+            if parameter not in types:
+                found.append(f"parameter in {version}: {name} -{parameter}")
+            elif why := misfit(types[parameter], given[parameter]):
+                found.append(f"type in {version}: {name} -{parameter} {why}")
     return found
 
 
+def hidden_errors(name: str, given: dict[str, str]) -> list[str]:
+    """Return a call that a script's $ErrorActionPreference does not reach, and that says nothing.
+
+    Functions of a module (CDXML) do not see the caller's preference; nor do modules taken from 5.1.
+    """
+    known = COMMANDS["5.1"].get(name, {})
+    unseen = known.get("kind") == "Functions" or known.get("module") in FROM_51
+    if "NetFirewall" in name and given.get("ErrorAction") != "Stop":
+        return [f"error: {name} without -ErrorAction Stop"]
+    return [f"error: {name} without -ErrorAction"] if unseen and "ErrorAction" not in given else []
+
+
 def problems(source: str) -> list[str]:
-    """Return what Windows PowerShell 5.1 would not take, or a reader should not have to."""
+    """Return what Windows PowerShell 5.1 or 7 would not take, or a reader should not have to."""
     root = parse(source)
-    functions = {text(n) for n in of(root, "function_name")}
-    found = [f"syntax: {text(n)}" for n in walk(root) if n.is_error or n.is_missing]
+    own = functions(root)
+    found = [f"syntax: {text(n)}" for n in powershell.walk(root) if n.is_error or n.is_missing]
     found += [f"only PowerShell 7: {text(n)}" for n in of(root, "pipeline_chain_tail")]
     found += ["not ASCII: 5.1 reads it in the code page of the PC"] * (not source.isascii())
-    for command in of(root, "command"):
-        name = text(command.child_by_field_name("command_name") or command.children[0])
-        if name in functions or name == "&" or command.children[0].type.startswith("command_inv"):
-            continue
-        if name not in KNOWN:
-            found.append(f"unknown: {name}")
-            continue
-        given = parameters(command, root)
-        for parameter in set(given) - set(KNOWN[name].split()) - COMMON:
-            found.append(f"parameter: {name} -{parameter}")
+    for name, command in powershell.commands(root):
+        given = powershell.parameters(command, root)
         if re.match(r"['\"]", given.get("Password", "")):
             found.append(f"password: {name}")
+        if name in own:
+            continue
+        found += wrong_arguments(name, given) + hidden_errors(name, given)
+        if "Path" in given and name not in NO_LITERAL_PATH:
+            found.append(f"wildcards: {name} -Path instead of -LiteralPath")
+        if name == "Start-Process" and given.get("FilePath") not in PROFILE["5.1"]["programs"]:
+            found.append(f"program: {given.get('FilePath')}")
     for variable, value in assigned(root).items():
         if "password" in variable.lower() and re.match(r"\s*['\"]", text(value)):
             found.append(f"password: {variable}")
@@ -150,7 +117,8 @@ def root() -> Node:
 
 @pytest.fixture(scope="module")
 def settings(root) -> list[dict[str, Node]]:
-    tables = [entries(n) for n in of(assigned(root)["$settings"], "hash_literal_expression")]
+    made = functions(root)["Get-AllSettings"]
+    tables = [entries(n) for n in of(made, "hash_literal_expression")]
     return [table for table in tables if "Want" in table]
 
 
@@ -167,46 +135,129 @@ def test_nothing_is_wrong_with_it():
         ("$x = $a ? 1 : 2", "syntax"),
         ("Get-Date && Get-Date", "only PowerShell 7: &&"),
         ("$x = $a?.Name", "syntax"),
-        ("gci -Path C:\\", "unknown: gci"),
-        ("Get-Date | % { $_ }", "unknown: %"),
-        ("Get-Servise -Name WinRM", "unknown: Get-Servise"),
-        ("winrm.cmd quickconfig", "unknown: winrm.cmd"),
-        ("Set-Service -Name WinRM -State Running", "parameter: Set-Service -State"),
-        ("$a = @{ Name = 'x'; Group = 'y' }\nNew-LocalUser @a", "parameter: New-LocalUser -Group"),
+        ("gci -Path C:\\", "unknown in 5.1: gci"),
+        ("Get-Date | % { $_ }", "unknown in 5.1: %"),
+        ("Get-Servise -Name WinRM", "unknown in 5.1: Get-Servise"),
+        ("winrm.cmd quickconfig", "unknown in 5.1: winrm.cmd"),
+        ("wmic.exe os get caption", "unknown in 5.1: wmic.exe"),
+        ("Get-WmiObject -Class Win32_Service", "unknown in 7.0: Get-WmiObject"),
+        ("Start-Process -FilePath cscript.exe", "program: cscript.exe"),
+        ("Set-Service -Name WinRM -State Running", "parameter in 5.1: Set-Service -State"),
+        ("Set-Service -Name WinRM -Status Stopped -Force", "parameter in 5.1: Set-Service -Force"),
+        ("Import-Module -Name x -SkipEdition", "parameter in 7.0: Import-Module -SkipEdition"),
+        ("Get-Content -LiteralPath x -Raw 'y'", "type in 5.1: Get-Content -Raw takes no argument"),
+        ("Set-Service -Name -Status Running", "type in 5.1: Set-Service -Name needs an argument"),
+        ("New-SelfSignedCertificate -KeyLength '3072'", "-KeyLength needs a number"),
+        ("Set-Item -LiteralPath @{ a = 1 }", "-LiteralPath takes no table"),
+        (
+            "$a = @{ Name = 'x'; Group = 'y' }\nNew-LocalUser @a",
+            "parameter in 5.1: New-LocalUser -Group",
+        ),
         ("New-LocalUser -Name x -Password 'secret'", "password: New-LocalUser"),
         ("$a = @{ Password = 'secret' }\nNew-LocalUser @a", "password: New-LocalUser"),
         ("$password = 'secret'", "password: $password"),
-        ("ConvertTo-SecureString -String x -AsPlainText", "unknown: ConvertTo-SecureString"),
-        ("Write-Output 'está'", "not ASCII"),
+        ("ConvertTo-SecureString -String x -AsPlainText", "unknown in 5.1: ConvertTo-SecureString"),
+        ("Get-NetFirewallRule -Name x", "error: Get-NetFirewallRule"),
+        ("Get-NetFirewallRule -ErrorAction Ignore", "error: Get-NetFirewallRule"),
+        ("New-LocalUser -Name x", "error: New-LocalUser"),
+        ("Get-Item -Path C:\\a[1]", "wildcards: Get-Item"),
+        ("Write-Output 'est\u00e1'", "not ASCII"),
     ],
 )
 def test_what_is_wrong_is_found(broken, words):
     assert [problem for problem in problems(broken) if words in problem], problems(broken)
 
 
+def test_the_extract_has_what_the_script_calls_and_no_more():
+    called = powershell_profile.called(SCRIPT.read_text())
+    assert set(COMMANDS["5.1"]) == called
+    assert called - set(COMMANDS["7.0"]) == {"New-SelfSignedCertificate"}  # of PKI, taken from 5.1
+
+
+def test_what_only_7_has_is_called_in_7_alone(root):
+    [call] = [command for name, command in powershell.commands(root) if name in ONLY_7]
+    [inside] = [n for n in of(root, "if_statement") if call in powershell.walk(n)]
+    assert "$PSVersionTable.PSEdition -eq 'Core' -and $IsWindows" in text(inside)
+
+
 def test_every_setting_can_be_read_set_and_recorded(settings):
-    assert len(settings) >= 16
+    assert len(settings) == 18
     assert all({"Name", "Want", "Get", "Set"} <= set(setting) for setting in settings)
     names = [text(setting["Name"]) for setting in settings]
     assert len(set(names)) == len(names)  # the record of what was before has them as keys
 
 
+def changes(root: Node) -> set[str]:
+    """Return the functions of the script that change something, themselves or by what they call."""
+    own = functions(root)
+    calls = {
+        name: {called for called, _ in powershell.commands(body)} for name, body in own.items()
+    }
+    found = {
+        name
+        for name, called in calls.items()
+        if any(c.startswith(CHANGING) for c in called - set(own))
+    }
+    while more := {name for name, called in calls.items() if called & found} - found:
+        found |= more
+    return found
+
+
 def test_nothing_is_changed_but_what_is_asked_for_and_recorded(root):
     """Set-Setting asks (-WhatIf), records and calls what is below Set; only that may change things.
 
-    The one change besides is the removal of the script's own folder, which asks by itself.
+    Besides: secedit's export into files of the script's own, the certificate's file where it is
+    missing, and the removal of the script's own folder, which asks by itself.
     """
+    own = functions(root)
+    free = {
+        "Get-AllSettings", "Set-Setting", "Invoke-All", "Use-Temporary", "Test-LogonDenied",
+        "Invoke-SecEdit", "Get-DeniedLogon", "Show-Result",
+    }  # fmt: skip
     inside = [value for n in of(root, "hash_literal_expression")
               for key, value in entries(n).items() if key == "Set"]  # fmt: skip
     inside += [value for name, value in assigned(root).items() if name.startswith("$write")]
-    inside += [n for n in of(root, "function_statement") if "Listener" in text(n)[:30]]
-    inside += [n for n in of(root, "function_statement") if "Save-Record" in text(n)[:30]]
+    inside += [own[name] for name in changes(root) - {"Get-AllSettings"}]
     allowed = {(n.start_byte, n.end_byte) for part in inside for n in of(part, "command")}
-    outside = [n for n in of(root, "command") if (n.start_byte, n.end_byte) not in allowed]
-    changing = [text(n) for n in outside if text(n).startswith(CHANGING)]
-    own = {"Set-StrictMode -Version 1.0", "Remove-Item -Path $own -Recurse"}
-    assert own <= set(changing)
-    assert [line for line in changing if line not in own and "Set-Setting" not in line] == []
+    changing = [
+        text(command) for name, command in powershell.commands(root)
+        if (command.start_byte, command.end_byte) not in allowed
+        and (name.startswith(CHANGING) or name in changes(root) - free)
+    ]  # fmt: skip
+    assert changing == [
+        "Set-StrictMode -Version 1.0",
+        "Remove-Item -LiteralPath $own -Recurse -Force",
+    ]
+    assert "WhatIf" in COMMANDS["5.1"]["Remove-Item"]["parameters"]
+    assert "ShouldProcess" in text(own["Set-Setting"])
+    assert changes(root) - free == {
+        "Protect-Folder", "Save-Certificate", "Save-Record", "Set-Account", "Set-FolderAccess",
+        "Set-Listener", "Set-LogonDenied", "Set-LongPaths", "Set-OwnCertificate", "Set-Rule",
+        "Set-WinRMValue",
+    }  # fmt: skip
+    callers = {name for name, body in own.items() for called, _ in powershell.commands(body)
+               if called in ("Set-Setting", "Save-Record")}  # fmt: skip
+    assert callers == {"Invoke-All", "Set-Setting"}
+
+
+def test_a_stopped_winrm_is_never_asked(root):
+    """Each function that uses the drive WSMan: or its cmdlets looks first at the service."""
+    for name, body in functions(root).items():
+        if name != "Get-AllSettings" and ("WSMan:" in text(body) or "WSManInstance" in text(body)):
+            assert "Assert-WinRM" in text(body) or "Get-Listener" in text(body), name
+    uses = [text(n) for n in of(functions(root)["Get-AllSettings"], "command")]
+    assert not [use for use in uses if "WSMan" in use]
+
+
+def test_what_was_before_outlives_a_failed_undo(root):
+    """Invoke-All throws where one setting failed; the record goes after it, and nowhere else."""
+    ifs = [text(n) for n in of(functions(root)["Invoke-All"], "if_statement")]
+    assert any(part.startswith("if ($failed)") and "throw" in part for part in ifs)
+    source = SCRIPT.read_text()
+    assert source.count("Remove-Item -LiteralPath $own") == 1
+    assert source.index("Invoke-All ($start + $back)") < source.index(
+        "Remove-Item -LiteralPath $own"
+    )
 
 
 def test_the_documentation_and_the_inventories_agree(root, settings):
