@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
@@ -16,38 +16,22 @@ from ..model.weights import (
     DERIVING,
     Constant,
     Derived,
-    attribute,
     derived,
     follow,
     initializers,
-    is_worth,
-    rows,
-    saves,
-    shrinks,
     without_dead_constants,
 )
 from .data_file import Layout, Segment, constant, copied
 from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter, GraphState
 from .int8 import require_finite
-from .recipe import BY_ROWS, EXCLUDED, WEIGHTS, Decision, Recipe, shown
-from .tensors import LAST
+from .recipe import EXCLUDED, WEIGHTS, Decision, Recipe, shown
+from .rule import Rule, is_matrix, leading, pays, weights_of
 
-PRODUCTS = ("MatMul", "Gemm")
-# The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
-# and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
-# tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
-# from 256 x 256 on. 512 x 512 leaves room where VNNI is missing.
-DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
-# MatMulInteger adds K products up in INT32. Each is at most 255 (an unsigned value and its zero
-# point, apart) times 127 (a symmetric weight): 66,311 of them are sure to stay below 2^31.
-LONGEST_SUM = (2**31 - 1) // (255 * 127)
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
 # only ranks mixes in reports; what a model really takes is measured on the target.
 COST = {DYNAMIC: 0.3, BLOCKWISE: 0.6, WEIGHT_ONLY: 1.0, ROWS: 1.0, FP32: 1.0}
 # Kept initializers up to this many bytes stay in the graph file, where shape inference sees them.
 INLINE_BYTES = 1024
-# A node of any other operator is listed when it holds a matrix of at least this many elements.
-LISTED_ELEMENTS = 256
 
 
 class Plan:
@@ -89,15 +73,14 @@ class Plan:
         probe: bool = False,
         learned: Learned = NOTHING,
     ) -> None:
-        self._opset = _opset(model)
+        opset = _opset(model)
         self._probe = probe
         self.probes: list[tuple[str, str, str]] = []
         self.layout = layout
         self._functions = {(f.domain, f.name) for f in model.functions}
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
-        self._source, self._recipe = source, recipe
-        self._excluded = recipe.excluded(model)
+        self._source = source
         self._emitter = Emitter(
             self.layout, all_names(model), source, files, scratch,
             per_channel=recipe.granularity == "per_channel", learned=learned,
@@ -106,6 +89,7 @@ class Plan:
         inputs = {value.name for value in model.graph.input}
         # Values that are made of weights that a caller may give: the names of these.
         self._given = {t.name: t.name for t in model.graph.initializer if t.name in inputs}
+        self._rule = Rule(recipe, recipe.excluded(model), opset, learned, self._given)
         self._in_fp32: set[str] = set()  # keys of constants that are read as they were
         self._rewrite(model.graph, {}, "")
         self._begin_with(model.graph, self._emitter.first)
@@ -207,13 +191,13 @@ class Plan:
             reason = "it calls a function of another opset, which stays as it is"
             self.decisions.append(Decision(shown(node), node.op_type, FP32, reason, ""))
             return [node]
-        held = _weights_of(node, constants)
+        held = weights_of(node, constants)
         if not held and node.op_type not in WEIGHTS:
             return [node]
-        form, reason = self._decide(node, held)
+        form, reason = self._rule.decide(node, held)
         name = shown(node)
         stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
-        elements = math.prod(held[0][1].dims) if held and _is_matrix(node, *held[0]) else 0
+        elements = math.prod(held[0][1].dims) if held and is_matrix(node, *held[0]) else 0
         decision = Decision(name, node.op_type, form, reason, ", ".join(stored), elements)
         self.decisions.append(decision)
         if reason != EXCLUDED and node.op_type in WEIGHTS:  # Inf in a mask that is added is right
@@ -242,73 +226,8 @@ class Plan:
             return self._emitter.blockwise(node, weight, state)
         if form == ROWS:
             return self._emitter.gather_rows(node, weight)
-        channels = [(i, w, _leading(node, i, w)) for i, w in held if _pays(node, i, w)]
+        channels = [(i, w, leading(node, i, w)) for i, w in held if pays(node, i, w)]
         return self._emitter.weight_only(node, channels, state)
-
-    def _decide(self, node: NodeProto, held: list[tuple[int, Constant]]) -> tuple[str, str]:
-        """Return the form of a node and the reason: the one place where forms are chosen."""
-        op = node.op_type
-        if not held:
-            return FP32, self._why_no_weight(node)
-        index, weight = held[0]
-        if op not in WEIGHTS or (node.domain not in ("", "ai.onnx") and op != "Attention"):
-            return FP32, f"{op} has no INT8 form"
-        if op not in self._recipe.op_types:
-            return FP32, f"op_types does not name {op}"
-        if shown(node) in self._excluded:
-            return FP32, EXCLUDED
-        if not weight.is_float:
-            kind = TensorProto.DataType.Name(weight.tensor.data_type)
-            return FP32, f"its weight is {kind}, which has no INT8 form here"
-        if not all(math.prod(w.dims) for _, w in held):
-            return FP32, "its weight is empty"
-        matrix = _is_matrix(node, index, weight)
-        pays = any(_pays(node, i, w) for i, w in held)
-        if not pays and (needed := _names(weight, self._before.in_fp32)):
-            return FP32, f"{needed} is needed in FP32 too, so INT8 would only be added"
-        wanted = self._recipe.forms.get(shown(node))
-        length = _sum_length(node, weight) if matrix else 0
-        if wanted == FP32 or (wanted == BLOCKWISE and matrix):
-            return wanted, "the recipe's forms say so"
-        if wanted == DYNAMIC and 0 < length <= LONGEST_SUM:
-            return wanted, "the recipe's forms say so"
-        if not pays and (larger := _names(weight, self._before.larger)):
-            return FP32, f"the INT8 copies of {larger} would take more than it does"
-        if not pays and any(map(is_worth, weight.stored)):
-            return FP32, f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
-        if not pays:
-            return FP32, f"its weight {list(weight.shape)} is too small to gain from INT8"
-        if wanted == WEIGHT_ONLY:
-            return wanted, "the recipe's forms say so"
-        if isinstance(weight, Derived):
-            return WEIGHT_ONLY, "its weight is made from stored ones, whose size shrinks"
-        if op == "Gather":
-            leads = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
-            if leads:
-                return ROWS, "embedding rows, a scale a row"
-            return WEIGHT_ONLY, "it gathers along another axis than the rows"
-        if not matrix:
-            if op in PRODUCTS:
-                return WEIGHT_ONLY, "the weight is a stack of matrices or the left operand"
-            if op == "Einsum":
-                return WEIGHT_ONLY, "Einsum has no INT8 operator, so only its size shrinks"
-            return WEIGHT_ONLY, f"INT8 makes {op} slower, so only its size shrinks"
-        if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims) < DYNAMIC_SIDE:
-            return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
-        if self._opset < 11:
-            return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
-        if length > LONGEST_SUM:
-            return BLOCKWISE, f"an INT32 sum of {length:,} products may overflow, a block's cannot"
-        return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
-
-    def _why_no_weight(self, node: NodeProto) -> str:
-        for index in WEIGHTS[node.op_type]:
-            if index < len(node.input) and (name := self._given.get(node.input[index])):
-                return (
-                    f"its weight {name} is a graph input too, so a caller may give another one:"
-                    " fold_inputs: true makes a constant of it"
-                )
-        return "it has no constant weight: its operands are computed or given"
 
     def _keep_rest(self, model: ModelProto) -> None:
         """Copy what is still read as it is to the data file."""
@@ -341,68 +260,11 @@ class Plan:
         return self.layout.add(kept)
 
 
-def _weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tuple[int, Constant]]:
-    """Return the inputs of a node that are weights, the main one first."""
-    known = WEIGHTS.get(node.op_type)
-    held = []
-    for index in known if known is not None else range(len(node.input)):
-        found = constants.get(node.input[index]) if index < len(node.input) else None
-        if found is None:
-            continue
-        large_matrix = len(found.dims) > 1 and math.prod(found.dims) >= LISTED_ELEMENTS
-        if known is not None or (found.is_float and large_matrix):
-            held.append((index, found))
-    # Both operands of a product constant: one is enough to say what it holds.
-    return held[:1] if node.op_type in PRODUCTS else held
-
-
-def _names(weight: Constant, keys: Collection[str]) -> str:
-    """Return the names of those stored tensors of a weight whose keys are among these."""
-    return ", ".join(part.tensor.name for part in weight.stored if part.key in keys)
-
-
 def _without_weights(graph: GraphProto) -> list[Decision]:
     """Say of every node of a model without weights why it stays."""
     reason = "it holds no weight"
     nodes = (node for inner in all_graphs(graph) for node in inner.node)
     return [Decision(shown(n), n.op_type, FP32, reason, "") for n in nodes]
-
-
-def _is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
-    """Tell whether a weight is the right operand [K, N] of a multiplication."""
-    known = len(weight.dims) == 2 and not isinstance(weight, Derived)
-    return node.op_type in PRODUCTS and index == 1 and known
-
-
-def _sum_length(node: NodeProto, matrix: Constant) -> int:
-    """Return how many products a value of MatMul or Gemm adds up: K."""
-    return matrix.shape[1 if attribute(node, "transB", 0) else 0]
-
-
-def _leading(node: NodeProto, index: int, weight: Constant) -> int:
-    """Return which dimensions of the stored weight are its output channels."""
-    leading = WEIGHTS[node.op_type][index]
-    if leading == BY_ROWS:
-        return rows(weight)
-    if node.op_type == "MatMul" and index == 0:
-        leading = len(weight.dims) - 1  # W @ x: the rows of W
-    if node.op_type == "Gemm":  # [N, K] and [M, K] have a scale a row
-        by_rows = attribute(node, "transB", 0) if index else not attribute(node, "transA", 0)
-        leading = 1 if by_rows else LAST
-    if weight.transposed:
-        leading = 1 if leading == LAST else LAST
-    return leading
-
-
-def _pays(node: NodeProto, index: int, weight: Constant) -> bool:
-    """Tell whether a weight is smaller in INT8 with its scales."""
-    if isinstance(weight, Derived):
-        return any(map(shrinks, weight.stored))
-    if not is_worth(weight):
-        return False
-    leading = _leading(node, index, weight)
-    values = weight.dims[-2] if leading == LAST else math.prod(weight.dims[leading:])
-    return saves(weight, values)
 
 
 def _opset(model: ModelProto) -> int:

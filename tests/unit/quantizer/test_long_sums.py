@@ -8,9 +8,9 @@ import models
 import numpy as np
 import pytest
 from form_cases import FLOAT, decisions
-from modelops.quantizer.plan import LONGEST_SUM
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
+from modelops.quantizer.rule import LONGEST_SUM
 from onnx import helper
 
 N = 64

@@ -1,0 +1,199 @@
+"""Which form a node takes, and why: the one place where forms are chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+from onnx import NodeProto, TensorProto
+
+from ..model.learned import Learned
+from ..model.weights import Constant, Derived, attribute, is_worth, rows, saves, shrinks
+from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY
+from .recipe import BY_ROWS, EXCLUDED, WEIGHTS, Recipe, shown
+from .tensors import LAST
+
+PRODUCTS = ("MatMul", "Gemm")
+# The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
+# and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
+# tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
+# from 256 x 256 on. 512 x 512 leaves room where VNNI is missing.
+DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
+# MatMulInteger adds K products up in INT32. Each is at most 255 (an unsigned value and its zero
+# point, apart) times 127 (a symmetric weight): 66,311 of them are sure to stay below 2^31.
+LONGEST_SUM = (2**31 - 1) // (255 * 127)
+# A node of any other operator is listed when it holds a matrix of at least this many elements.
+LISTED_ELEMENTS = 256
+AS_ASKED = "the recipe's forms say so"
+
+Held = list[tuple[int, Constant]]  # the inputs of a node that are weights, the main one first
+
+
+class Rule:
+    """Chooses forms by operator and shape, as far as the recipe names none.
+
+    Args:
+        recipe: what the caller asks for.
+        excluded: the names of the nodes that stay in FP32.
+        opset: of the model, 0 where it has none.
+        learned: by the plans before.
+        given: values that are made of weights which a caller may give, and the names of these.
+            The plan adds to them while it goes through the graph.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        excluded: Collection[str],
+        opset: int,
+        learned: Learned,
+        given: Mapping[str, str],
+    ) -> None:
+        self._recipe, self._excluded, self._opset = recipe, excluded, opset
+        self._before, self._given = learned, given
+
+    def decide(self, node: NodeProto, held: Held) -> tuple[str, str]:
+        """Return the form of a node and the reason."""
+        reason = self._why_no_form(node, held)
+        if reason:
+            return FP32, reason
+        index, weight = held[0]
+        gains = any(pays(node, i, w) for i, w in held)
+        if not gains and (needed := _names(weight, self._before.in_fp32)):
+            return FP32, f"{needed} is needed in FP32 too, so INT8 would only be added"
+        wanted = self._recipe.forms.get(shown(node), "")
+        if _can_be(wanted, node, index, weight):
+            return wanted, AS_ASKED
+        if not gains:
+            return FP32, self._why_no_gain(weight)
+        if wanted == WEIGHT_ONLY:
+            return wanted, AS_ASKED
+        if is_matrix(node, index, weight):
+            return self._of_matrix(node, weight)
+        return _of_other(node, weight)
+
+    def _why_no_form(self, node: NodeProto, held: Held) -> str:
+        """Return why a node stays in FP32 whatever its weight's size is, or nothing."""
+        if not held:
+            return self._why_no_weight(node)
+        op, weight = node.op_type, held[0][1]
+        if op not in WEIGHTS or (node.domain not in ("", "ai.onnx") and op != "Attention"):
+            return f"{op} has no INT8 form"
+        if op not in self._recipe.op_types:
+            return f"op_types does not name {op}"
+        if shown(node) in self._excluded:
+            return EXCLUDED
+        if not weight.is_float:
+            kind = TensorProto.DataType.Name(weight.tensor.data_type)
+            return f"its weight is {kind}, which has no INT8 form here"
+        return "" if all(math.prod(w.dims) for _, w in held) else "its weight is empty"
+
+    def _why_no_weight(self, node: NodeProto) -> str:
+        for index in WEIGHTS[node.op_type]:
+            if index < len(node.input) and (name := self._given.get(node.input[index])):
+                return (
+                    f"its weight {name} is a graph input too, so a caller may give another one:"
+                    " fold_inputs: true makes a constant of it"
+                )
+        return "it has no constant weight: its operands are computed or given"
+
+    def _why_no_gain(self, weight: Constant) -> str:
+        """Return why INT8 would not make a weight smaller."""
+        if larger := _names(weight, self._before.larger):
+            return f"the INT8 copies of {larger} would take more than it does"
+        if any(map(is_worth, weight.stored)):
+            return f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
+        return f"its weight {list(weight.shape)} is too small to gain from INT8"
+
+    def _of_matrix(self, node: NodeProto, weight: Constant) -> tuple[str, str]:
+        if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims) < DYNAMIC_SIDE:
+            return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
+        if self._opset < 11:
+            return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
+        if (length := _sum_length(node, weight)) > LONGEST_SUM:
+            return BLOCKWISE, f"an INT32 sum of {length:,} products may overflow, a block's cannot"
+        return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
+
+
+def _can_be(wanted: str, node: NodeProto, index: int, weight: Constant) -> bool:
+    """Tell whether a node can have a form that the recipe names, whatever INT8 saves there."""
+    if wanted == FP32:
+        return True
+    if not is_matrix(node, index, weight):
+        return False
+    short = 0 < _sum_length(node, weight) <= LONGEST_SUM
+    return wanted == BLOCKWISE or (wanted == DYNAMIC and short)
+
+
+def _of_other(node: NodeProto, weight: Constant) -> tuple[str, str]:
+    """Return the form and the reason where the weight is not the right operand of a product."""
+    op = node.op_type
+    if isinstance(weight, Derived):
+        return WEIGHT_ONLY, "its weight is made from stored ones, whose size shrinks"
+    if op == "Gather":
+        leads = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
+        if leads:
+            return ROWS, "embedding rows, a scale a row"
+        return WEIGHT_ONLY, "it gathers along another axis than the rows"
+    if op in PRODUCTS:
+        return WEIGHT_ONLY, "the weight is a stack of matrices or the left operand"
+    if op == "Einsum":
+        return WEIGHT_ONLY, "Einsum has no INT8 operator, so only its size shrinks"
+    return WEIGHT_ONLY, f"INT8 makes {op} slower, so only its size shrinks"
+
+
+def weights_of(node: NodeProto, constants: Mapping[str, Constant]) -> list[tuple[int, Constant]]:
+    """Return the inputs of a node that are weights, the main one first."""
+    known = WEIGHTS.get(node.op_type)
+    held = []
+    for index in known if known is not None else range(len(node.input)):
+        found = constants.get(node.input[index]) if index < len(node.input) else None
+        if found is None:
+            continue
+        large_matrix = len(found.dims) > 1 and math.prod(found.dims) >= LISTED_ELEMENTS
+        if known is not None or (found.is_float and large_matrix):
+            held.append((index, found))
+    # Both operands of a product constant: one is enough to say what it holds.
+    return held[:1] if node.op_type in PRODUCTS else held
+
+
+def _names(weight: Constant, keys: Collection[str]) -> str:
+    """Return the names of those stored tensors of a weight whose keys are among these."""
+    return ", ".join(part.tensor.name for part in weight.stored if part.key in keys)
+
+
+def is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
+    """Tell whether a weight is the right operand [K, N] of a multiplication."""
+    known = len(weight.dims) == 2 and not isinstance(weight, Derived)
+    return node.op_type in PRODUCTS and index == 1 and known
+
+
+def _sum_length(node: NodeProto, matrix: Constant) -> int:
+    """Return how many products a value of MatMul or Gemm adds up: K."""
+    return matrix.shape[1 if attribute(node, "transB", 0) else 0]
+
+
+def leading(node: NodeProto, index: int, weight: Constant) -> int:
+    """Return which dimensions of the stored weight are its output channels."""
+    leads = WEIGHTS[node.op_type][index]
+    if leads == BY_ROWS:
+        return rows(weight)
+    if node.op_type == "MatMul" and index == 0:
+        leads = len(weight.dims) - 1  # W @ x: the rows of W
+    if node.op_type == "Gemm":  # [N, K] and [M, K] have a scale a row
+        by_rows = attribute(node, "transB", 0) if index else not attribute(node, "transA", 0)
+        leads = 1 if by_rows else LAST
+    if weight.transposed:
+        leads = 1 if leads == LAST else LAST
+    return leads
+
+
+def pays(node: NodeProto, index: int, weight: Constant) -> bool:
+    """Tell whether a weight is smaller in INT8 with its scales."""
+    if isinstance(weight, Derived):
+        return any(map(shrinks, weight.stored))
+    if not is_worth(weight):
+        return False
+    leads = leading(node, index, weight)
+    values = weight.dims[-2] if leads == LAST else math.prod(weight.dims[leads:])
+    return saves(weight, values)
