@@ -19,7 +19,8 @@ from typing import Any
 from onnx import ModelProto, TensorProto, helper
 
 from ..base.files import remove
-from .data_file import Layout, Segment
+from ..model.reader import Extent
+from .data_file import Layout, Segment, copied
 from .plan import Plan
 
 _LARGE = 1 << 20  # bytes of a weight that is worth it
@@ -59,6 +60,10 @@ class Attempts:
         self._count += 1
         return _Rest(self._location(f"added-{self._count}.data"), self._place)
 
+    def pair(self, location: str) -> Layout:
+        """Return the layout of the pair that was looked for: what is stored already is copied."""
+        return _Copy(location, self._stored)
+
     def write(self, plan: Plan) -> Path:
         """Write the attempt of a plan with such a layout, and return its graph file."""
         data = self._graph.parent / plan.layout.location
@@ -77,6 +82,11 @@ class Attempts:
         for offset, segment in layout.segments:
             if segment.content:
                 self._places[segment.content] = location, offset
+
+    def _stored(self, segment: Segment) -> Extent | None:
+        """Return where an attempt stored the bytes of a segment, if one did."""
+        place = self._places.get(segment.content)
+        return place and Extent(self._graph.parent / place[0], place[1], segment.length)
 
     def _place(self, segment: Segment) -> Place | None:
         """Return where the bytes of a segment are already, if they are."""
@@ -127,3 +137,18 @@ class _Rest(Layout):
             return super().add(segment)
         self.content_bytes += segment.length
         return segment.at(*place)
+
+
+class _Copy(Layout):
+    """A layout whose bytes are taken from where they are stored already."""
+
+    def __init__(self, location: str, stored: Callable[[Segment], Extent | None]) -> None:
+        super().__init__(location)
+        self._stored = stored
+
+    def add(self, segment: Segment) -> TensorProto:
+        """Give a segment its place, and the bytes that are there."""
+        extent = self._stored(segment)
+        if extent is not None:
+            segment = segment._replace(chunks=copied(extent, segment.data_type))
+        return super().add(segment)

@@ -421,9 +421,10 @@ class _Job:
                 work / "attempts", self.src, plan.layout, first, self.threads
             ) as attempts:
                 forms = self._found(attempts, judge, work)
-        self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
-        plan = self._plan(work)
-        return plan, self._write_pair(plan, work, f"writing the pair, {len(forms)} nodes moved")
+                self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
+                plan = self._plan(work, layout=lambda: attempts.pair(self.data.name))
+                phase = f"writing the pair, {len(forms)} nodes moved"
+                return plan, self._write_pair(plan, work, phase)
 
     def _found(self, attempts: Attempts, judge: Judge, work: Path) -> dict[str, str]:
         """Return the forms of a search that may end without any."""
