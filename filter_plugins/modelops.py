@@ -16,6 +16,7 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
+from modelops.base import host_text
 from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding
 from modelops.base.units import size
@@ -23,7 +24,8 @@ from modelops.config import plan as planning
 from modelops.environment import wheelhouse
 from modelops.execution import controller
 from modelops.judging import gates, table
-from modelops.pair import names
+from modelops.pair import manifest as manifests
+from modelops.pair import names, received
 from modelops.preflight import unreachable
 from modelops.target import units, validation
 
@@ -69,6 +71,27 @@ def model_names(model: str) -> dict[str, str]:
         return names.of(names.check(str(model)))._asdict()
     except ModelOpsError as error:
         raise AnsibleFilterError(str(error)) from None
+
+
+def checked_manifest(listed: Values, model: str) -> dict[str, Any]:
+    """Return the manifest of a release, when it is one of this model: its id becomes a folder."""
+    try:
+        return manifests.check(listed, "the manifest of the release", str(model))
+    except ModelOpsError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def host_key(text: str) -> str:
+    """Return the public key in a host's own file, `TYPE BASE64`: it becomes a known host."""
+    try:
+        return received.public_key(text)
+    except ModelOpsError as error:
+        raise AnsibleFilterError(f"ssh_host_ed25519_key.pub: {error}") from None
+
+
+def plain_text(text: object) -> str:
+    """Return what a host said, fit for a terminal; see host_text.plain."""
+    return host_text.plain(str(text))
 
 
 def run_identity(name: str) -> dict[str, Any]:
@@ -151,7 +174,7 @@ def release_report(
     for host, fact in measured:
         name = host["inventory_hostname"]
         if "__release_outcome" in host:
-            outcomes[name] = host["__release_outcome"].strip()
+            outcomes[name] = host_text.plain(host["__release_outcome"].strip())
         if host.get(fact, {}).get("judged"):
             comparison = host[fact]
             kept = ("judged", "reference", "candidate", "verdict")
@@ -163,8 +186,9 @@ def release_report(
                 freed[name] = " ".join(said)
             verdicts.append(host.get("__validate_verdict", comparison["verdict"]))
     worst = next((v for v in ("fail", "inconclusive") if v in verdicts), "pass")
+    release = manifest.get("release_id", "")
     return {
-        "release": manifest.get("release_id", ""),
+        "release": received.release_id(release) if release else "",
         "verdict": worst if verdicts else "not measured",
         "outcomes": outcomes,
         "figures": figures,
@@ -204,16 +228,20 @@ def report_text(found: Mapping[str, Any]) -> str:
 
 def report_markdown(found: Mapping[str, Any]) -> str:
     """Write a report as Markdown."""
+    markdown = host_text.markdown
     parts = [f"# Release {found['release']}: {found['verdict']}"]
-    parts += [f"- {host}: {outcome}" for host, outcome in found["outcomes"].items()]
+    parts += [f"- {host}: {markdown(outcome)}" for host, outcome in found["outcomes"].items()]
     for host, rows in found["tables"].items():
         parts += [f"\n## Measured on {host}\n", table.markdown([tuple(row) for row in rows])]
         for kind in ("notes", "freed"):
-            parts += ["", found[kind][host]] if host in found[kind] else []
+            parts += ["", markdown(found[kind][host])] if host in found[kind] else []
     parts += ["\n## Files\n", "| name | bytes | SHA-256 |", "| --- | --- | --- |"]
-    parts += [f"| {f['name']} | {f['size']} | `{f['sha256']}` |" for f in found["files"]]
+    parts += [f"| {markdown(f['name'])} | {f['size']} | `{f['sha256']}` |" for f in found["files"]]
     parts += ["\n## Kept in FP32\n"]
-    parts += [f"- {n['op']} `{n['node']}`: {n['reason']}" for n in found["kept_fp32"]] or ["None."]
+    parts += [
+        f"- {markdown(n['op'])} {host_text.code(n['node'])}: {markdown(n['reason'])}"
+        for n in found["kept_fp32"]
+    ] or ["None."]
     return "\n".join(parts) + "\n"
 
 
@@ -224,22 +252,22 @@ def status_table(hosts: Iterable[Mapping[str, Any]]) -> str:
     for host in hosts:
         name, asked = host["inventory_hostname"], host.get("__status_release", {})
         if "state" not in asked:
-            why = asked.get("msg", "not reached").strip().splitlines()[0]
+            why = host_text.line(asked.get("msg") or "not reached")
             rows.append((name, "unknown", "", "", "", "", why))
             continue
         state, look = asked["state"], host.get("__sarai_service_look", {})
-        last = state["history"][-1] if state["history"] else {"at": "", "event": "never released"}
+        last = state["history"][-1] if state["history"] else {"event": "never released"}
         health = "healthy" if look.get("healthy") else look.get("problem", "not asked")
         kind = "FP32" if state["active"] == "fp32" else "INT8"
         if not state["confirmed"]:
             kind += ", not confirmed"
-        event = f"{last['event']} {last.get('reason', '')}".strip()[:60]
+        event = f"{last.get('event', '')} {last.get('reason', '')}".strip()[:60]
         free = size(asked["free_bytes"])
-        rows.append((name, state["active"], kind, last["at"], health, free, event))
+        rows.append((name, state["active"], kind, last.get("at", ""), health, free, event))
         notes += [f"{name}: {problem}" for problem in asked["problems"]]
         notes += [f"{name}: {release} is void: {why}" for release, why in state["void"].items()]
     header = ("host", "release", "model", "since", "service", "disk free", "last")
-    return "\n".join([table.text(rows, header), *notes])
+    return "\n".join([table.text(rows, header), *map(host_text.line, notes)])
 
 
 def batches(hosts: list[str], sizes: Any) -> list[list[str]]:
@@ -272,6 +300,7 @@ def unreached(hosts: Iterable[Mapping[str, Any]]) -> str:
         place = str(host.get("ansible_host", host["inventory_hostname"]))
         place += f":{host['ansible_port']}" if "ansible_port" in host else ""
         place += f" as {host['ansible_user']}" if "ansible_user" in host else ""
+        said = host_text.plain(str(said))
         lines.append(unreachable.explain(said, f"{host['inventory_hostname']} ({place})"))
     return "\n".join([*lines, "Nothing was changed there. Run again when that is done."])
 
@@ -282,12 +311,15 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "batches": batches,
+            "checked_manifest": checked_manifest,
             "config_findings": config_findings,
             "config_plan": config_plan,
             "config_text": config_text,
             "failed_gates": failed_gates,
+            "host_key": host_key,
             "kept_quality": kept_quality,
             "model_names": model_names,
+            "plain_text": plain_text,
             "release_report": release_report,
             "report_markdown": report_markdown,
             "report_text": report_text,

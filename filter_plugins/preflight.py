@@ -10,6 +10,7 @@ from typing import Any
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
+from modelops.base import host_text
 from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding, finding
 from modelops.judging import table
@@ -56,7 +57,7 @@ def _findings(host: Host) -> list[Finding]:
 
 def _why(result: Mapping[str, Any]) -> str:
     why = result.get("msg") or result.get("module_stderr") or "unknown"
-    return str(why).strip()
+    return host_text.plain(str(why)).strip()
 
 
 def _not_looked_at(result: Mapping[str, Any]) -> Finding:

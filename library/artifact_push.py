@@ -122,6 +122,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.execution.options import PROGRESS
 from ansible.module_utils.modelops.pair import manifest as manifests
+from ansible.module_utils.modelops.pair import received
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -170,6 +171,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ) from None
     limits = {name: params[name] for name in ("authorize_s", "stall_s", "rate")}
     place = {name: params[name] for name in ("host", "port", "user", "host_key", "folder")}
+    place["host_key"] = received.public_key(params["host_key"])
     public_key_file = Path(params["public_key_file"])
     progress_file = Path(params["progress_file"]) if params["progress_file"] else None
     try:

@@ -85,6 +85,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.pair import names
 from ansible.module_utils.modelops.target import run_lock
 from ansible.module_utils.modelops.target.store import Store
 
@@ -109,7 +110,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Take the lock, hold it or give it back; the result is the module's."""
     folder = Path(params["path"])
     with run_lock.one_call(folder) if folder.is_dir() else nullcontext():
-        path, token = run_lock.place(folder, params["name"]), params["run"]["run"]
+        path = run_lock.place(folder, names.check(params["name"]))
+        token = params["run"]["run"]
         if params["state"] == "present":
             _take(path, params, check_mode)
             if not check_mode:

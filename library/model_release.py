@@ -197,6 +197,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.pair import received
 from ansible.module_utils.modelops.target import (
     change,
     operations,
@@ -247,6 +248,9 @@ MODULE: dict[str, Any] = {
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do the step that the parameters name; the result is the module's."""
+    for release in (params["release"], params["only_from"]):
+        if release:
+            received.release_id(release)
     root, state = Path(params["root"]), params["state"]
     store, lock = Store(root, params["name"]), run_lock.place(root, params["name"])
     if state == "query":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -18,7 +19,9 @@ from ansible.utils.display import Display
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops.base import progress
+from modelops.base import host_text, progress
+from modelops.base.errors import ModelOpsError
+from modelops.pair import received
 
 display = Display()
 
@@ -26,6 +29,8 @@ POLL_S = 0.3
 # A link that breaks comes back or not, a host that restarts too: so long it is waited for, unless
 # the variable `background_patience_s` says otherwise.
 PATIENCE_S = 120
+# What Ansible keeps as objects of its own, which hold the host's words, too.
+SUMMARIES = ("exception", "warnings", "deprecations")
 # What async_status adds to the module's own result.
 ASYNC_KEYS = ("ansible_job_id", "results_file", "started", "finished", "stdout", "stderr")
 
@@ -49,6 +54,27 @@ class Background(NormalAction):
     A playbook that is stopped does not stop the module: it ends by itself, and the next run finds
     what it made.
     """
+
+    def _parse_returned_data(self, res: dict[str, Any], profile: str) -> dict[str, Any]:
+        """Read a module's answer; Ansible itself tells the terminal of what stands beside it."""
+        # JSON spells every control character, so a plain one is none of the answer.
+        said = {key: host_text.plain(str(res.get(key, ""))) for key in ("stdout", "stderr")}
+        data: dict[str, Any] = super()._parse_returned_data({**res, **said}, profile)
+        return {key: value for key, value in data.items() if key not in ("add_host", "add_group")}
+
+    def checked(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a module's result as a role may see it; one that no module sends is a failure."""
+        own = {key: _plain(result[key]) for key in SUMMARIES if key in result}
+        sent = {key: value for key, value in result.items() if key not in SUMMARIES}
+        name = str(self._task.action).rpartition(".")[2]
+        try:
+            fine = received.checked(name, self._task.args, sent)
+        except ModelOpsError as error:
+            return {"failed": True, "msg": str(error)}
+        # What Python the host has is Ansible's to find out, and to know at the next task.
+        if found := getattr(self, "_discovered_interpreter_key", None):
+            fine["ansible_facts"] = {found: self._discovered_interpreter}
+        return {**fine, **own}
 
     def limit(self, name: str, default: float, task_vars: Mapping[str, Any] | None) -> float:
         """Return a limit in seconds: the variable of that name, or the default."""
@@ -89,7 +115,7 @@ class Background(NormalAction):
             if seen.ended or seen.gone:
                 return seen.gone
             if seen.figures and every_s and heard - shown >= every_s:
-                display.display(f"  {label}: {progress.line(seen.figures)}")
+                display.display(f"  {label}: {host_text.line(progress.line(seen.figures))}")
                 shown = heard
         return (
             f"the work did not end within limit_s, {limit_s:g} s, and its watchdog did not end it."
@@ -163,6 +189,16 @@ class PosixJob:
 
     def _shell(self, command: str) -> str:
         return str(self._action._low_level_execute_command(command)["stdout"])
+
+
+def _plain(value: Any) -> Any:
+    """Return what Ansible made of a module's words, an object with texts in it, with plain ones."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **own)
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return host_text.plain(value) if isinstance(value, str) else value
 
 
 def has_ended(text: str) -> bool:

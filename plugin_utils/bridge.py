@@ -33,6 +33,7 @@ from .background import PATIENCE_S, Background, Look, PosixJob, Seen, display
 from .reply import decode, failed
 
 # background makes them importable
+from modelops.base import host_text  # isort: skip
 from modelops.execution import without_ansible  # isort: skip
 from modelops.preflight import unreachable  # isort: skip
 
@@ -81,8 +82,11 @@ class Bridge(Background):
         tmp: str | None = None,  # noqa: ARG002 - Ansible's own
         task_vars: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Run the module; see its documentation."""
+        """Run the module; see its documentation. What comes back is checked (received.checked)."""
         self._run_vars = task_vars or {}
+        return self.checked(self._run(task_vars))
+
+    def _run(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not getattr(self._connection._shell, "_IS_WINDOWS", False):
             return self.run_posix(task_vars)
         asynchronous, self._task.async_val = self._task.async_val, 0
@@ -101,7 +105,8 @@ class Bridge(Background):
         try:
             result = self.run_windows(params, task_vars or {})
         except AnsibleConnectionFailure as error:
-            raise AnsibleConnectionFailure(unreachable.explain(str(error))) from error
+            said = host_text.plain(unreachable.explain(str(error)))
+            raise AnsibleConnectionFailure(said) from error
         return {**result, "invocation": {"module_args": params}}
 
     def run_posix(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:

@@ -107,11 +107,15 @@ class Site:
             }
         }
 
+    def given(self) -> dict[str, Any]:
+        """The variables of the command line, which beat all others."""
+        return {"report_dir": str(self.folder / "reports")}
+
     def run(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
         """Run a playbook of the project as a user would, from its folder."""
         # A folder a run: ansible-runner keeps the command line and variables of the one before.
         private = Path(tempfile.mkdtemp(prefix="runner-", dir=self.folder.parent))
-        given = FAST | {"report_dir": str(self.folder / "reports")} | variables
+        given = FAST | self.given() | variables
         environment = {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",

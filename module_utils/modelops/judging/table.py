@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..base import host_text
 from ..base.units import seconds, size
 from . import gates
 
@@ -115,7 +116,7 @@ def _row(judged: Mapping[str, Any], sides: Sequence[Mapping[str, Any]], rms: obj
 
 def text(table: Sequence[Row], header: Row = HEADER) -> str:
     """Return a table in columns for a terminal."""
-    lines = [header, *table]
+    lines = [header, *(tuple(map(host_text.line, row)) for row in table)]
     widths = [max(len(row[i]) for row in lines) for i in range(len(header))]
     written = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in lines]
     written.insert(1, "  ".join("-" * width for width in widths))
@@ -124,5 +125,5 @@ def text(table: Sequence[Row], header: Row = HEADER) -> str:
 
 def markdown(table: Sequence[Row]) -> str:
     """Return a table in Markdown."""
-    lines = [HEADER, ("---",) * len(HEADER), *table]
+    lines = [HEADER, ("---",) * len(HEADER), *(map(host_text.markdown, row) for row in table)]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)

@@ -24,7 +24,8 @@ MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 RELEASE_ID = re.compile(r"[0-9a-f]{16}")
 _HASH = re.compile(r"[0-9a-f]{64}")
-_FILE_NAME = re.compile(r"[^/\\:\0\n]+")
+_FILE_NAME = re.compile(r"[^/\\:.-][^/\\:]{0,199}")
+LARGEST = 1 << 40  # bytes of a file: no model that a host holds is larger
 
 FileEntry = dict[str, Any]  # {"name": str, "size": int (bytes), "sha256": str (64 hex digits)}
 
@@ -139,11 +140,43 @@ def plain_files(folder: Path, model: str) -> list[Path]:
     return [path for path in plain if path.is_file()]
 
 
-def check(manifest: Any, where: object = "manifest") -> dict[str, Any]:
+def is_file_name(value: Any) -> bool:
+    """Tell whether a value is a plain file name, whose every character is seen."""
+    return isinstance(value, str) and bool(_FILE_NAME.fullmatch(value)) and value.isprintable()
+
+
+def is_size(value: Any) -> bool:
+    """Tell whether a value is a file's size in bytes; true and false are integers to Python."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+
+
+def is_entry(value: Any) -> bool:
+    """Tell whether a value is the entry of a file."""
+    return isinstance(value, Mapping) and not entry_problem(value)
+
+
+def entry_problem(entry: Any) -> str:
+    """Say what is wrong with the entry of a file; empty when nothing is."""
+    try:
+        name, size, digest = entry["name"], entry["size"], entry["sha256"]
+    except (TypeError, KeyError):
+        return "lacks name, size or sha256"
+    if not is_file_name(name):
+        return f"{name!r} is not a plain file name"
+    if not is_size(size) or not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        return f"size or sha256 of {name!r} is malformed"
+    return ""
+
+
+def check(manifest: Any, where: object = "manifest", model: str = "") -> dict[str, Any]:
     """Check the shape of a manifest that came from a file or from another host.
 
+    Args:
+        model: the model that it must be of: no other files are listed then.
+
     Raises:
-        ModelOpsError: a field is missing or malformed, a name is a path, or the id does not fit.
+        ModelOpsError: a field is missing or malformed, a name is a path or another model's, or the
+            id does not fit.
     """
 
     def bad(why: str) -> ModelOpsError:
@@ -161,20 +194,37 @@ def check(manifest: Any, where: object = "manifest") -> dict[str, Any]:
         if not isinstance(listed, list) or (not listed and group != "golden"):
             raise bad(f"it lists no {group}")
         for entry in listed:
-            try:
-                name, size, digest = entry["name"], entry["size"], entry["sha256"]
-            except (TypeError, KeyError):
-                raise bad(f"an entry of {group} lacks name, size or sha256") from None
-            if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or name in (".", ".."):
-                raise bad(f"{name!r} is not a plain file name")
-            if not isinstance(size, int) or size < 0 or not _HASH.fullmatch(str(digest)):
-                raise bad(f"size or sha256 of {name!r} is malformed")
+            if why := entry_problem(entry):
+                raise bad(f"an entry of {group}: {why}")
     listed = [entry["name"] for entry in files(manifest)]
     if len(set(listed)) != len(listed) or not names.model_of(manifest["artifacts"]):
         raise bad("it does not list one graph (.onnx), and each file once")
     if manifest.get("release_id") != release_id(manifest["artifacts"]):
         raise bad("its release id does not follow from its hashes")
+    if not _are_nodes(manifest.get("nodes", [])):
+        raise bad("its nodes are not a list of texts by name")
+    if model and (foreign := _foreign(manifest, model)):
+        raise bad(f"it lists what is no file of {model}: {', '.join(foreign)}")
     return manifest
+
+
+def _are_nodes(nodes: Any) -> bool:
+    return isinstance(nodes, list) and all(
+        isinstance(node, dict)
+        and all(isinstance(node.get(name, ""), str) for name in ("node", "op", "form", "reason"))
+        for node in nodes
+    )
+
+
+def _foreign(manifest: Mapping[str, Any], model: str) -> list[str]:
+    """Return what a manifest lists that no release of a model has."""
+    called = names.of(names.check(model))
+    # Until models could share a folder, the golden data had a plain name.
+    own = [(manifest["artifacts"], (called.int8, called.int8_data))]
+    own += [
+        ([golden], (called.golden, "golden.npz")) for golden in [manifest.get("golden")] if golden
+    ]
+    return [e["name"] for entries, fits in own for e in entries if e["name"] not in fits]
 
 
 def verify(folder: Path, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

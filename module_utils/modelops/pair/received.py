@@ -1,0 +1,280 @@
+"""What a host sends back, checked on the controller before anything is made of it.
+
+Nobody is believed: a builder or a target may be in other hands, and a release id becomes a folder,
+a key a line of authorized_keys, a name a path. Every action plugin passes the result of its module
+through `checked`, so no role sees a value that was not looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..base.errors import ModelOpsError
+from ..base.host_text import line, plain, plain_values
+from . import manifest, names
+
+Check = Callable[[Any], bool]
+
+# What Ansible itself acts upon in a result: facts beat an inventory's variables, hosts and groups
+# join the inventory, and the others stand for a task that did not run. None is a module's of ours.
+MAGIC = (
+    "ansible_facts", "ansible_stats", "add_host", "add_group", "results", "skipped", "unreachable",
+    "ansible_included_var_files", "include", "include_args", "include_variables",
+)  # fmt: skip
+# The owner's own bytes, which go back into his files, and names of nodes, which the next run looks
+# for. Each is checked, or made plain where it is shown.
+EXACT = frozenset({"manifest", "previous"})
+SHOWN = 120  # characters of a refused value
+_KEY = re.compile(r"ssh-ed25519 ([A-Za-z0-9+/]{68})(?: [^\n\r]{0,200})?\n?")
+_KEY_BEGINS = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"  # RFC 8709, 4: the type, then 32 bytes
+_LEVELS = ("ok", "advice", "problem")
+_VERDICTS = ("pass", "fail", "inconclusive", "not_applicable")
+
+
+def public_key(text: Any) -> str:
+    """Return an ed25519 public key as `TYPE BASE64`, without its comment.
+
+    Raises:
+        ModelOpsError: it is anything else than one line of one such key.
+    """
+    found = _KEY.fullmatch(text) if isinstance(text, str) else None
+    if found and base64.b64decode(found[1])[: len(_KEY_BEGINS)] == _KEY_BEGINS:
+        return f"ssh-ed25519 {found[1]}"
+    raise ModelOpsError(
+        f"not one line of one ed25519 public key: {_short(text)}",
+        remedy="Look at who has this host in hand: a key is a login, and no line was written.",
+    )
+
+
+def release_id(value: Any) -> str:
+    """Return a release's id.
+
+    Raises:
+        ModelOpsError: it is something else, so a path of it could be any.
+    """
+    if _is_release(value):
+        return str(value)
+    raise ModelOpsError(
+        f"not a release id (16 hex digits): {_short(value)}",
+        remedy="playbooks/status.yml lists the releases.",
+    )
+
+
+def checked(module: str, arguments: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a module's result without what Ansible acts upon, plain and of the right shapes.
+
+    Args:
+        arguments: the module's own, for the model that the result must be about.
+
+    Raises:
+        ModelOpsError: every value that is none that the module sends.
+    """
+    sent = without_magic(result)
+    wrong = [
+        f"{name} is {_short(sent[name])}"
+        for name, fits in {**_EVERY, **_MODULES.get(module, {})}.items()
+        if sent.get(name) is not None and not fits(sent[name])
+    ]
+    wrong += _manifest_problems(sent, model_of(arguments))
+    if not wrong:
+        try:
+            fine: dict[str, Any] = plain_values(sent, EXACT)
+            return fine | {key: public_key(sent[key]) for key in ("public_key",) if sent.get(key)}
+        except (ValueError, ModelOpsError) as error:
+            wrong.append(str(error))
+    raise ModelOpsError(
+        f"the host answered what {module} never sends: {'; '.join(wrong)}",
+        where=module,
+        remedy="Nothing was made of it. Look at who has this host in hand, and at its Python.",
+    )
+
+
+def _manifest_problems(sent: Mapping[str, Any], model: str) -> list[str]:
+    """Return what is wrong with the manifest that a module sent, if it sent one."""
+    if (listed := sent.get("manifest")) is None:
+        return []
+    try:
+        manifest.check(listed, "manifest", model)
+    except ModelOpsError as error:
+        return [f"{error.where}: {error.what}"]
+    told = sent.get("release_id") or listed["release_id"]
+    return [] if told == listed["release_id"] else ["release_id is not that of the manifest"]
+
+
+def without_magic(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result without the keys that Ansible acts upon."""
+    return {
+        key: value
+        for key, value in result.items()
+        if key not in MAGIC and not key.startswith("_ansible_")
+    }
+
+
+def model_of(arguments: Mapping[str, Any]) -> str:
+    """Return the model that a module is called for, as its arguments tell; empty where none do."""
+    if arguments.get("name"):
+        return str(arguments["name"])
+    if isinstance(listed := arguments.get("manifest"), Mapping):
+        return names.model_of(listed.get("artifacts", []))
+    dest = re.split(r"[\\/]", str(arguments.get("dest", "")))[-1]
+    end = f"{names.INT8}{names.GRAPH}"
+    return dest.removesuffix(end) if dest.endswith(end) else ""
+
+
+def _short(value: Any) -> str:
+    text = line(repr(value))
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+# ------------------------------------------------------------------ shapes
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_said(value: Any) -> bool:
+    """Tell of a bool, or of 1 and 0, which Ansible's own async_wrapper says."""
+    return isinstance(value, int) and value in (0, 1)
+
+
+def _is_any(value: Any) -> bool:  # noqa: ARG001 - a check like the others
+    return True
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 4096 and value == plain(value).replace("\n", "")
+
+
+def _is_bytes(value: Any) -> bool:
+    return manifest.is_size(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Tell of a number; one that is not finite comes as a word (see json_values)."""
+    fine = isinstance(value, int | float) and not isinstance(value, bool)
+    return fine or value in ("nan", "inf", "-inf")
+
+
+def _is_release(value: Any) -> bool:
+    return isinstance(value, str) and bool(manifest.RELEASE_ID.fullmatch(value))
+
+
+def _one_of(*values: str) -> Check:
+    return lambda value: isinstance(value, str) and value in values
+
+
+def _or_none(fits: Check) -> Check:
+    return lambda value: value is None or fits(value)
+
+
+def _list_of(fits: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def _dict_of(fits: Check, named: Check = _is_line) -> Check:
+    return lambda value: (
+        isinstance(value, dict) and all(named(key) and fits(item) for key, item in value.items())
+    )
+
+
+def _fields(must: Mapping[str, Check], may: Mapping[str, Check] | None = None) -> Check:
+    """Return a check of a dictionary: the fields that it must have, and may have beside others."""
+
+    def fits(value: Any) -> bool:
+        return (
+            isinstance(value, dict)
+            and all(name in value and field(value[name]) for name, field in must.items())
+            and all(field(value[name]) for name, field in (may or {}).items() if name in value)
+        )
+
+    return fits
+
+
+def _is_entry(value: Any) -> bool:
+    """Tell of a file's entry; an empty one stands for a file that check mode would make."""
+    return value == {} or manifest.is_entry(value)
+
+
+_FINDING = _fields(
+    {"check": _is_text, "level": _one_of(*_LEVELS), "value": _is_text,
+     "threshold": _is_text, "remedy": _is_text},
+    {"id": _is_line},
+)  # fmt: skip
+_JUDGED = _fields(
+    {"name": _is_line, "op": _one_of("<", "<=", ">", ">="), "threshold": _is_number,
+     "figure": _or_none(_is_number), "required": _is_bool, "verdict": _one_of(*_VERDICTS),
+     "note": _is_text, "changed_threshold": _is_bool},
+    {"promised_threshold": _or_none(_is_number)},
+)  # fmt: skip
+_FIGURES = _fields(
+    {},
+    {"load_s": _is_number, "p50_s": _is_number, "finite": _is_bool, "repeatable": _is_bool,
+     "peak_rss_bytes": _is_number, "rss_without_output_bytes": _is_number},
+)  # fmt: skip
+# Somebody may have edited the state, and the way back must not hang on that: what stands there for
+# a release is compared and shown, and no path is made of it here.
+_STATE = _fields(
+    {"active": _is_line, "live": _or_none(_is_line), "last_good": _is_line,
+     "confirmed": _is_bool, "previous": _dict_of(_is_any), "void": _dict_of(_is_text),
+     "history": _list_of(_fields({}, dict.fromkeys(("event", "at", "release", "reason", "by"),
+                                                   _is_text)))},
+)  # fmt: skip
+_SERVED = _fields(
+    {"model": _one_of("int8", "fp32", "unknown"), "proof": _is_line, "text": _is_text,
+     "seen": _list_of(_is_text)},
+)  # fmt: skip
+_LOCK = _fields({}, {"owner": _is_text, "process": _is_line})
+
+# What every module may send, and what each one does.
+_EVERY: dict[str, Check] = {
+    "changed": _is_said, "failed": _is_said, "msg": _is_text, "reason": _is_line,
+    "problems": _list_of(_is_text), "notes": _list_of(_is_text), "lock": _LOCK,
+}  # fmt: skip
+_MODULES: dict[str, dict[str, Check]] = {
+    "artifact_copy": {
+        "copied": _list_of(manifest.is_file_name), "moved": _list_of(manifest.is_file_name),
+    },
+    "artifact_manifest": {"release_id": _is_release, "folder": _is_line},
+    "artifact_push": {
+        "public_key": _is_text, "sent": _list_of(manifest.is_file_name), "sent_bytes": _is_bytes,
+        "job": _fields({}, dict.fromkeys(
+            ("ansible_job_id", "results_file", "progress_file", "id"), _is_line)),
+    },
+    "builder_check": {"findings": _list_of(_FINDING)},
+    "host_check": {"findings": _list_of(_FINDING)},
+    "host_lock": {"held": _fields({"path": _is_line, "name": _is_line, "run": _dict_of(_is_line)})},
+    "model_release": {
+        "state": _STATE, "whole": _list_of(_is_release), "golden": _dict_of(_is_line, _is_release),
+        "moved": _list_of(_is_text), "free_bytes": _is_bytes, "written": _is_bool,
+        "mismatched": _list_of(manifest.is_file_name),
+    },
+    "onnx_compare": {
+        "verdict": _one_of(*_VERDICTS), "measured": _is_bool, "judged": _list_of(_JUDGED),
+        "reference": _FIGURES, "candidate": _FIGURES,
+    },
+    "onnx_golden": {"golden": _is_entry},
+    "onnx_quantize": {
+        "release_id": _is_release, "golden": _is_entry, "folder": _is_line,
+        "comparison": _dict_of(_is_any),
+    },
+    "python_venv": {
+        "made": _is_bool,
+        **dict.fromkeys(("installed", "removed", "packages", "lacking"), _dict_of(_is_line)),
+    },
+    "service_answer": {
+        "compared": _is_bool, "cosine": _is_number, "equal": _is_bool, "repeats": _is_bool,
+        "problem": _is_text,
+    },
+    "service_health": {
+        "healthy": _is_bool, "problem": _is_text, "rss_bytes": _is_bytes, "served": _SERVED,
+        "unit": _fields({"load": _is_line, "active": _is_line}), "journal": _is_text,
+    },
+}  # fmt: skip
