@@ -21,8 +21,10 @@ import zlib
 MARK = "@@modelops answers@@"
 OLDEST = (3, 11)
 SHORT = (
-    "Python had no memory left, or is not whole. See how much winrm/config/winrs allows a shell"
-    " (MaxMemoryPerShellMB), what else runs there, and that this Python starts by hand."
+    "Python had no memory left, is not whole, or Windows' application control blocks a part of it."
+    " See how much WinRM allows a shell (MaxMemoryPerShellMB in WSMan:\\localhost\\Shell), what"
+    " else runs there, that this Python starts by hand, and Windows Security > App & browser"
+    " control."
 )
 
 
@@ -41,13 +43,25 @@ def main(call):
     try:
         reply = answer(call, say)
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        # All that is imported here is Python's own: what is there and does not load is not whole.
-        unloaded = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
-        if isinstance(error, MemoryError) or unloaded:
-            text = f"{SHORT} ({text})"
+        text = explained(error)
         reply = {"failed": True, "msg": text, "exception": traceback.format_exc()}
     say(reply)
+
+
+def explained(error):
+    """Return what to say of an error: of a policy's, of memory, or its own words."""
+    text = f"{type(error).__name__}: {error}"
+    try:  # the code may not be there yet, and may need what does not load
+        from modelops.base import app_control
+
+        file = app_control.blocked(error)
+        if file:
+            return app_control.told(file)
+    except Exception as other:
+        text += f", and then {type(other).__name__}: {other}"
+    # All that is imported here is Python's own: what is there and does not load is not whole.
+    unloaded = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+    return f"{SHORT} ({text})" if isinstance(error, MemoryError) or unloaded else text
 
 
 def answer(call, say):

@@ -417,7 +417,7 @@ class WindowsJob:
                 f"the run on the host is gone{process}: Windows was restarted, or"
                 " ended the process, perhaps for want of memory. Run again: what it left behind"
                 " is cleared up. If it happens again, see the event log, and how much memory"
-                " winrm/config/winrs allows a shell (MaxMemoryPerShellMB)."
+                " WinRM allows a shell (MaxMemoryPerShellMB in WSMan:\\localhost\\Shell)."
             )
         if seen["state"] == "waiting" and time.monotonic() - self._started > self._start_s:
             return (

@@ -7,7 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from . import background as _path  # noqa: F401
 from . import boot
+
+# background makes it importable
+from modelops.base import app_control  # isort: skip
 
 TAIL = 2000  # characters
 # Exit codes of a venv's python.exe without the Python that made it (CPython, PC/launcher.c).
@@ -37,6 +41,8 @@ def explain(raw: Mapping[str, Any], python: str) -> str:
     # nothing but the advice; without them it is the general one.
     refused = "Failed to run" in str(raw.get("msg"))
     tail = (str(raw.get("stderr") or "") or str(raw.get("stdout") or "")).strip()[-TAIL:]
+    if rc in app_control.CODES and refused:
+        return app_control.told(f"{python} ({said})")
     if rc in (2, 3) and refused:
         return (
             f"there is no Python at {python} ({said}). Install it there, or correct"
@@ -52,14 +58,14 @@ def explain(raw: Mapping[str, Any], python: str) -> str:
         return f"the environment of {python} is broken ({tail}). Make it anew."
     if "MemoryError" in tail or rc in (0xC0000017, 0xC000012D, -1073741801, -1073741523):
         return (
-            "Python had no memory left. See how much winrm/config/winrs allows a shell"
-            f" (MaxMemoryPerShellMB), and what else runs there. It ended with: {tail}"
+            "Python had no memory left. See how much WinRM allows a shell (MaxMemoryPerShellMB in"
+            f" WSMan:\\localhost\\Shell), and what else runs there. It ended with: {tail}"
         )
     cause = f"exit code {rc}, {said}" if said else f"exit code {rc}"
     return (
         f"Python on the host gave no answer ({cause}). If it was ended from outside, see the event"
-        " log, an antivirus, and how much memory winrm/config/winrs allows a shell"
-        f" (MaxMemoryPerShellMB). It said last: {tail or 'nothing'}"
+        " log, an antivirus, and how much memory WinRM allows a shell (MaxMemoryPerShellMB in"
+        f" WSMan:\\localhost\\Shell). It said last: {tail or 'nothing'}"
     )
 
 

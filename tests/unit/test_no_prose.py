@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from modelops.base import programs
+from modelops.base import app_control, programs
 from modelops.environment import venv
 from modelops.execution import module_result, windows_jobs
 from modelops.preflight import builder
@@ -109,7 +109,7 @@ def test_want_of_memory_is_a_reason(monkeypatch):
 
 def test_machine_code_that_does_not_load_is_told_by_its_file(tmp_path, monkeypatch):
     """The interpreter's own fault: a file of that name is there and is no machine code."""
-    (tmp_path / f"broken_package{windows_jobs.NATIVE[0]}").write_bytes(b"no machine code")
+    (tmp_path / f"broken_package{app_control.NATIVE[0]}").write_bytes(b"no machine code")
     (tmp_path / "wraps.py").write_text(
         "try:\n    import broken_package\nexcept ImportError as error:\n"
         "    raise ImportError('No se puede cargar') from error\n"
@@ -118,7 +118,7 @@ def test_machine_code_that_does_not_load_is_told_by_its_file(tmp_path, monkeypat
     for name, native in (("broken_package", True), ("wraps", True), ("no_such_package", False)):
         with pytest.raises(ImportError) as raised:
             importlib.import_module(name)
-        assert windows_jobs.is_native(raised.value) is native, name
+        assert app_control.is_native(raised.value) is native, name
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from ..base import app_control
 from ..base.errors import ModelOpsError
 
 OUT_OF_MEMORY = "out_of_memory"  # the reason of a failure
@@ -52,7 +53,7 @@ def run_guarded(run: Run, params: Mapping[str, Any], check_mode: bool) -> dict[s
     try:
         return run(params, check_mode)
     except ModelOpsError as error:
-        return {"failed": True, "msg": str(error), **error.facts}
+        return {"failed": True, "msg": str(error), **error.facts} | named(error)
     except OSError as error:
         names = [str(n) for n in (error.filename, error.filename2) if n is not None]
         place = f"{' -> '.join(names)}: " if names else ""
@@ -61,10 +62,16 @@ def run_guarded(run: Run, params: Mapping[str, Any], check_mode: bool) -> dict[s
             "msg": f"{place}{error.strerror or error}. Check that the path exists, that this user"
             " may use it and that the disk is healthy and not full.",
             "exception": traceback.format_exc(),
-        }
+        } | named(error)
     except MemoryError:
         return {
             "failed": True,
             "reason": OUT_OF_MEMORY,
             "msg": "Out of memory. Free memory on this host and run again.",
         }
+
+
+def named(error: BaseException) -> dict[str, Any]:
+    """Return what a failed result says instead where Windows refused a file by a policy."""
+    file = app_control.blocked(error)
+    return {"reason": app_control.BLOCKED, "msg": app_control.told(file)} if file else {}

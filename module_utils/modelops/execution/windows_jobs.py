@@ -10,7 +10,6 @@ finds it there. A job that finds the very same at work only names that one, in `
 from __future__ import annotations
 
 import contextlib
-import importlib.machinery
 import json
 import os
 import re
@@ -23,10 +22,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import file_lock, windows
+from ..base import app_control, file_lock, windows
 from ..base.files import write_atomic
 from . import without_ansible
-from .module_result import OUT_OF_MEMORY, run_guarded
+from .module_result import OUT_OF_MEMORY, named, run_guarded
 
 Json = dict[str, Any]
 Say = Callable[[Json], None]
@@ -35,10 +34,9 @@ Say = Callable[[Json], None]
 KEPT_S = 24 * 3600
 LOOK_EVERY_S = 0.1
 # A job is not the shell's: its memory has no limit of WinRM's.
-OUT_OF_SHELL = " Or let WinRM give a shell more: MaxMemoryPerShellMB in winrm/config/winrs."
+OUT_OF_SHELL = " Or let WinRM give a shell more: MaxMemoryPerShellMB in WSMan:\\localhost\\Shell."
 # Windows' limit is 260; names made beside a path are longer than the path.
 LONG = 200
-NATIVE = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
 def serve(call: Mapping[str, Any], base: str, say: Say) -> Json:
@@ -84,29 +82,21 @@ def _run(call: Mapping[str, Any], conclude: Say, given: Mapping[str, str] | None
                 " pinned in requirements/project.txt, or point ansible_python_interpreter at a"
                 " Python that has it."
             )
-            if is_native(error):
+            if app_control.is_native(error):
                 text = (
                     f"a package of {sys.executable} does not load ({error}). Install Microsoft's"
                     " Visual C++ Redistributable (x64) and the package anew; if memory is short,"
                     " close other programs, or let WinRM give a shell more (MaxMemoryPerShellMB)."
                 )
-            return {"failed": True, "msg": text, "exception": traceback.format_exc()}
+            return failure(error, text)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            return {"failed": True, "msg": text, "exception": traceback.format_exc()}
+            return failure(error, f"{type(error).__name__}: {error}")
 
 
-def is_native(error: BaseException | None) -> bool:
-    """Tell whether an import failed in a package's machine code, or one of the DLLs that it needs.
-
-    Python gives no code of the fault, and Windows says it in its own language. What is left is the
-    file of which the import failed, also where the package raised an error of its own after it.
-    """
-    while error is not None:
-        if isinstance(error, ImportError) and str(error.path).endswith(NATIVE):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def failure(error: Exception, text: str) -> Json:
+    """Return the failed result of an error that nobody foresaw."""
+    result: Json = {"failed": True, "msg": text, "exception": traceback.format_exc()}
+    return result | named(error)
 
 
 @contextlib.contextmanager

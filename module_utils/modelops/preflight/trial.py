@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..base import app_control
 from ..base.finding import Finding, finding
 from ..base.programs import Answer, ask
 from ..model.declared import Declared
@@ -22,7 +23,7 @@ from ..model.wire import encoded
 
 CHECK = "onnxruntime in a session"
 # The ids of the rows of an onnxruntime that does not run such a model, or no block-wise nodes.
-REFUSED, NO_BLOCKWISE = "refused", "blockwise"
+REFUSED, NO_BLOCKWISE, BLOCKED = "refused", "blockwise", app_control.BLOCKED
 MARK = "@@session@@"
 # The graph y = x + x, which any provider has a kernel for; the stamps come before and behind it.
 GRAPH = base64.b64decode("Cg4KAXgKAXgSAXkiA0FkZBIBZ1oPCgF4EgoKCAgBEgQKAggCYg8KAXkSCgoICAESBAoCCAI=")
@@ -65,13 +66,21 @@ def why(*arguments):
         return ""
     except Exception as error:
         return str(error).rpartition("&) ")[2].strip()[-{TAIL}:]  # before it stands where, in C++
+def blocked(error):
+    sys.path.append(asked["code"])
+    from modelops.base import app_control
+    return app_control.blocked(error)
 try:
     import onnxruntime
+    import numpy
 except ModuleNotFoundError as error:
     if error.name != "onnxruntime":
         raise
+except ImportError as error:
+    if sys.platform != "win32" or not blocked(error):
+        raise
+    said = {{"blocked": blocked(error)}}
 else:
-    import numpy
     listed = onnxruntime.get_available_providers()
     said = {{"version": onnxruntime.__version__, "numpy": numpy.__version__, "listed": listed}}
     said["refused"] = why("model", "CPUExecutionProvider")
@@ -118,6 +127,7 @@ def check_session(
     stamps = (declared.ir_version, declared.opsets) if declared else (7, {})
     models = {"model": model(*stamps), "blockwise": model(7, {"com.microsoft": 1}, BLOCKWISE)}
     asked = {name: base64.b64encode(content).decode() for name, content in models.items()}
+    asked["code"] = str(Path(__file__).resolve().parents[2])
     command = [python, "-I", "-X", "utf8", "-c", SESSION]
     answer = ask(command, limit_s, json.dumps(asked), ORT_DISABLE_TELEMETRY="1")
     return judge(answer, declared, gpu, required)
@@ -141,6 +151,8 @@ def judge(answer: Answer, declared: Declared | None, gpu: bool, required: bool) 
             )
         ]  # fmt: skip
     said = json.loads(reply.splitlines()[0])
+    if "blocked" in said:
+        return [blocked(said["blocked"])]
     if said["version"] is None:
         return [not_yet("not installed", "It is looked at once onnxruntime is installed.")]
     if said["refused"]:
@@ -159,6 +171,12 @@ def judge(answer: Answer, declared: Declared | None, gpu: bool, required: bool) 
             )
         )  # fmt: skip
     return rows
+
+
+def blocked(file: str) -> Finding:
+    """Return the row of a package that Windows' application control does not let load."""
+    value = f"Windows' application control blocks {file}"
+    return finding(CHECK, False, value, "a session runs", app_control.REMEDY, name=BLOCKED)
 
 
 def _used(

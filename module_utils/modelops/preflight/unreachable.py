@@ -51,7 +51,8 @@ _REASONS = (
     (
         r"\b2150859174\b|concurrent shells",
         "it lets this user open no more shells",
-        "Restart the WinRM service there, or raise MaxShellsPerUser in winrm/config/winrs.",
+        "Restart the WinRM service there, or raise MaxShellsPerUser in"
+        r" WSMan:\localhost\Shell.",
     ),
     (
         r"\[Errno 111\]|Connection refused|HostUnreachable",

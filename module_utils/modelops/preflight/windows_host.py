@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import memory
+from ..base import app_control, memory
 from ..base.finding import Finding, finding
 from ..base.programs import ask
 
@@ -22,6 +19,11 @@ EXCLUSIONS = (
     r"SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths",
     r"SOFTWARE\Policies\Microsoft\Windows Defender\Exclusions\Paths",
 )
+LANGUAGE_MODE = [
+    "powershell.exe", "-NoProfile", "-NonInteractive", "-Command",
+    "$ExecutionContext.SessionState.LanguageMode",
+]  # fmt: skip
+LANGUAGE_MODES = ("FullLanguage", "ConstrainedLanguage", "RestrictedLanguage", "NoLanguage")
 ELEVEN = 22000  # its first build; the registry calls it Windows 10 all the same
 
 
@@ -37,7 +39,9 @@ def check_windows(params: Mapping[str, Any]) -> list[Finding]:
     return [
         check_version(params["windows_build"]),
         *check_memory(params["memory"], params["memory_installed"]),
-        *check_quotas(quotas(wanted, params["call_limit_s"]), wanted),
+        *check_quotas(quotas(wanted), wanted),
+        *check_app_control(value(app_control.STATE, "VerifiedAndReputablePolicyState")),
+        *check_language_mode(ask(LANGUAGE_MODE, params["call_limit_s"]).text),
         check_long_paths(value(FILE_SYSTEM, "LongPathsEnabled")),
         check_antivirus(folders, excluded()),
     ]
@@ -112,27 +116,19 @@ def check_memory(least: int, installed: int) -> list[Finding]:
     ]
 
 
-def quotas(names: Iterable[str], limit_s: float) -> dict[str, int]:
-    """Return limits of a WinRM shell, as far as this user may read them."""
-    found = {}
-    script = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "winrm.vbs")
-    tool = shutil.which("cscript")
-    if tool and script.is_file():
-        command = [tool, "//nologo", script, "get", "winrm/config/winrs"]
-        found = parse_winrm(ask(command, limit_s).text)
+def quotas(names: Iterable[str]) -> dict[str, int]:
+    """Return limits of a WinRM shell, as far as this user may read them in the registry.
+
+    The other ways need an administrator (the drive WSMan:), or VBScript, which Windows gives up.
+    """
+    found: dict[str, int] = {}
     # A policy is stronger than what was set by hand.
-    for key in (WINRS, WINRS_POLICY):
+    for key in (WINRS_POLICY, WINRS):
         for name in names:
             known = value(key, name)
-            if known is not None and (key == WINRS_POLICY or name not in found):
-                found[name] = int(known)
+            if known is not None:
+                found.setdefault(name, int(known))
     return found
-
-
-def parse_winrm(text: str) -> dict[str, int]:
-    """Return the numbers of what `winrm get` printed, such as `MaxShellsPerUser = 30`."""
-    lines = re.findall(r'^\s*(\w+) = (\d+)(?: \[Source="\w+"\])?\s*$', text, re.MULTILINE)
-    return {name: int(number) for name, number in lines}
 
 
 def check_quotas(found: Mapping[str, int], wanted: Mapping[str, int]) -> list[Finding]:
@@ -141,8 +137,8 @@ def check_quotas(found: Mapping[str, int], wanted: Mapping[str, int]) -> list[Fi
     unknown = [name for name in wanted if name not in found]
     if unknown:
         remedy = (
-            "This user may not read them. An administrator sees them there with: winrm get"
-            " winrm/config/winrs"
+            "This user may not read them, or nobody set them. An administrator sees them there, in"
+            r" PowerShell, with: Get-ChildItem WSMan:\localhost\Shell"
         )
         least = ", ".join(f">= {wanted[name]}" for name in unknown)
         check = f"WinRM {', '.join(unknown)}"
@@ -151,11 +147,42 @@ def check_quotas(found: Mapping[str, int], wanted: Mapping[str, int]) -> list[Fi
         if name in found:
             ok = found[name] == 0 or found[name] >= least_of_it
             remedy = (
-                "As administrator there, in PowerShell: winrm set winrm/config/winrs"
-                f" '@{{{name}=\"{least_of_it}\"}}', or the same in the group policy that sets it."
+                "As administrator there, in PowerShell: Set-Item"
+                rf" WSMan:\localhost\Shell\{name} {least_of_it}, or the same in the group policy"
+                " that sets it."
             )
             rows.append(finding(f"WinRM {name}", ok, found[name], f">= {least_of_it}", remedy))
     return rows
+
+
+def check_app_control(state: Any) -> list[Finding]:
+    """Say whether Smart App Control may block the packages' machine code.
+
+    Args:
+        state: 1 on, 2 evaluation, 0 off; None where Windows has none, or it may not be read.
+    """
+    if state not in (0, 1, 2):
+        return []
+    words = {0: "off", 1: "on", 2: "evaluation: Windows may turn it on by itself"}
+    row = ("Smart App Control", state == 0, words[state], "off", app_control.REMEDY, "advice")
+    return [finding(*row, name="app_control")]
+
+
+def check_language_mode(said: str) -> list[Finding]:
+    """Say whether a policy restricts PowerShell, which Ansible's own modules are written in.
+
+    Args:
+        said: what PowerShell answered; no row where that is no mode.
+    """
+    mode = next((mode for mode in LANGUAGE_MODES if mode == said.strip()), "")
+    if not mode:
+        return []
+    remedy = (
+        "A policy (AppLocker, App Control for Business) restricts PowerShell there, and Ansible's"
+        " modules need all of it. Let the administrator of that PC exempt this user."
+    )
+    ok = mode == LANGUAGE_MODES[0]
+    return [finding("PowerShell's language mode", ok, mode, LANGUAGE_MODES[0], remedy)]
 
 
 def check_long_paths(enabled: Any) -> Finding:

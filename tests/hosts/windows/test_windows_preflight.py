@@ -1,7 +1,8 @@
 """What preflight finds on a Windows builder, over WinRM: the rows of playbooks/preflight.yml.
 
-Wine is no Windows 11: it has no winrm.vbs, no nvidia-smi, no Defender and no long paths, so their
-rows say that here. What is read where they are is tested in tests/unit/preflight/test_builder.py.
+Wine is no Windows 11: it has no quotas of WinRM, no nvidia-smi, no Defender and no long paths, so
+their rows say that here. What is read where they are is tested in
+tests/unit/preflight/test_builder.py.
 """
 
 from __future__ import annotations

@@ -434,6 +434,7 @@ def test_an_answer_may_tell_of_the_mark_itself():
     [
         ({"rc": 2, "msg": FAILED + "The system cannot find the file"}, "there is no Python at py"),
         ({"rc": 216, "msg": FAILED + "not compatible"}, "cannot be started"),
+        ({"rc": 4551, "msg": FAILED + "Una directiva bloqueó"}, "application control blocks py"),
         ({"rc": 106, "stderr": "failed to locate pyvenv.cfg"}, "environment of py is broken"),
         ({"rc": 103, "stderr": r"No Python at 'C:\P\python.exe'"}, "environment of py is broken"),
         ({"rc": 1, "stderr": "...\nMemoryError\n"}, "MaxMemoryPerShellMB"),

@@ -31,14 +31,6 @@ PARAMS = {
     "connect_limit_s": 2,
 }
 SMI = "NVIDIA GeForce RTX 4060, 8188, 551.23\nOdd, name, [N/A], 551.23\n"
-# As winrm.vbs prints it; a policy's value says so.
-WINRS = """Winrs
-    AllowRemoteShellAccess = true
-    IdleTimeout = 7200000
-    MaxProcessesPerShell = 25
-    MaxMemoryPerShellMB = 150 [Source="GPO"]
-    MaxShellsPerUser = 0
-"""
 WANTED = {"MaxMemoryPerShellMB": 512, "MaxProcessesPerShell": 10, "MaxShellsPerUser": 5}
 # As the win_amd64 wheel of onnxruntime-gpu 1.31.1 answered under Wine, and what it logged.
 LOG = (
@@ -242,26 +234,55 @@ def test_nobody_installs_packages_where_none_is_asked():
 # ------------------------------------------------------------------ Windows
 
 
-def test_winrm_is_read_and_judged():
-    found = windows_host.parse_winrm(WINRS)
-    assert found == {
-        "IdleTimeout": 7200000,
-        "MaxProcessesPerShell": 25,
-        "MaxMemoryPerShellMB": 150,
-        "MaxShellsPerUser": 0,
+def test_winrm_is_read_and_judged(monkeypatch):
+    """In the registry alone: VBScript leaves Windows. A policy is stronger than what was set."""
+    known = {
+        (windows_host.WINRS, "MaxProcessesPerShell"): 25,
+        (windows_host.WINRS, "MaxMemoryPerShellMB"): 2147483647,
+        (windows_host.WINRS_POLICY, "MaxMemoryPerShellMB"): 150,
+        (windows_host.WINRS, "MaxShellsPerUser"): 0,
     }
+    monkeypatch.setattr(windows_host, "value", lambda key, name: known.get((key, name)))
+    found = windows_host.quotas(WANTED)
+    assert found == {"MaxProcessesPerShell": 25, "MaxMemoryPerShellMB": 150, "MaxShellsPerUser": 0}
     rows = windows_host.check_quotas(found, WANTED)
     assert levels(rows) == {
         "WinRM MaxMemoryPerShellMB": "problem",
         "WinRM MaxProcessesPerShell": "ok",
         "WinRM MaxShellsPerUser": "ok",
     }
-    assert 'MaxMemoryPerShellMB="512"' in rows[0]["remedy"]
+    assert r"Set-Item WSMan:\localhost\Shell\MaxMemoryPerShellMB 512" in rows[0]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("state", "level"), [(0, "ok"), (1, "advice"), (2, "advice"), (None, None), ("odd", None)]
+)
+def test_smart_app_control_is_told_before_it_blocks(state, level):
+    rows = windows_host.check_app_control(state)
+    assert [row["level"] for row in rows] == ([level] if level else [])
+    if state == 1:
+        assert rows[0]["value"] == "on" and "Windows Security" in rows[0]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [("FullLanguage\r\n", "ok"), ("ConstrainedLanguage\n", "problem"), ("", None), ("?", None)],
+)
+def test_the_language_mode(said, level):
+    """Wine's powershell.exe says nothing: then there is no row."""
+    rows = windows_host.check_language_mode(said)
+    assert [row["level"] for row in rows] == ([level] if level else [])
+
+
+def test_a_package_that_windows_blocks_is_named():
+    file = r"C:\venv\Lib\onnx_cpp2py_export.pyd (WinError 4551)"
+    (row,) = trial.judge(answer({"blocked": file}), None, gpu=False, required=False)
+    assert (row["id"], row["level"]) == ("blocked", "problem")
+    assert file in row["value"] and "Smart App Control" in row["remedy"]
 
 
 def test_what_may_not_be_read_is_unknown_and_no_problem():
-    denied = "WSManFault\n    Message = Access is denied.\n\nError number:  -2147024891 0x80070005"
-    (row,) = windows_host.check_quotas(windows_host.parse_winrm(denied), WANTED)
+    (row,) = windows_host.check_quotas({}, WANTED)
     assert (row["level"], row["value"]) == ("advice", "unknown")
     assert windows_host.check_version(17763)["level"] == "advice", "no registry here"
     rows = windows_host.check_memory(1, 1)
