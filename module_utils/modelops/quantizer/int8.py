@@ -6,6 +6,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from onnx import TensorProto
 
 from ..base.errors import ModelOpsError
 from ..model.tensor_blocks import BLOCK_BYTES, F32, Block, Weight
+from . import grids
 
 I8 = npt.NDArray[np.int8]
 Buffer = bytes | memoryview
@@ -58,6 +60,7 @@ class QuantizedWeight:
     Formula, rounding and the order of operations are those of onnxruntime.quantization
     (compute_scale_zp, quantize_nparray) for QInt8, symmetric, no reduce_range, so the bytes are
     the same: the scale is computed in float64 and stored as float32, the division is float32.
+    Channels that lie on a grid have its step as their scale: see grids.
 
     Args:
         weight: the FP32 matrix [rows, columns] as stored.
@@ -96,7 +99,8 @@ class QuantizedWeight:
         if self._axis == 0:
             self._scale = np.ones(weight.rows, np.float32)
         else:
-            self._scale = scales(self._absmax(pool), weight.name)
+            absmax = self._absmax(pool)
+            self._scale = self._on_grids(pool, absmax, scales(absmax, weight.name))
         if self._transpose:
             yield from transposed(
                 pool, self._quantize, weight.blocks(), (weight.rows, weight.columns), self._scratch
@@ -123,6 +127,31 @@ class QuantizedWeight:
         largest: F32 = np.asarray(np.max(x, axis=None if self._axis is None else 0))
         return largest
 
+    def _on_grids(self, pool: ThreadPoolExecutor, absmax: F32, scale: F32) -> F32:
+        """The scales, with the steps of what lies on a grid; one more look where some may.
+
+        Columns are looked at where a block holds whole rows.
+        """
+        weight, blocks = self._weight, list(self._weight.blocks())
+        if not blocks or (self._axis == 1 and blocks[0].columns < weight.columns):
+            return scale
+        count = 1 if self._axis is None else weight.columns
+        largest, scales_of = absmax.reshape(count), scale.reshape(count).copy()
+
+        def channels(block: Block) -> F32:
+            return weight.read(block).reshape(-1, count)
+
+        first = replace(blocks[0], rows=min(blocks[0].rows, grids.SAMPLES))
+        may = grids.plausible(channels(first), largest)
+        if not len(may):
+            return scale
+        most, found = grids.most_levels(len(may)), np.zeros((1, len(may)), np.float32)
+        for part in in_order(pool, lambda b: grids.levels(channels(b)[:, may], most), blocks):
+            found = grids.levels(np.concatenate([found, part]), most)
+        values = weight.rows * weight.columns // count
+        scales_of[may] = grids.steps(found, values, scales_of[may], most)
+        return scales_of.reshape(scale.shape)
+
     def _quantize(self, block: Block) -> I8:
         x = self._weight.read(block)
         assert self._scale is not None
@@ -146,7 +175,10 @@ class QuantizedWeight:
         else:
             row_blocks = (b for b in self._weight.blocks() if b.row == block.row)
             absmax = np.array([max(float(np.abs(self._weight.read(b)).max()) for b in row_blocks)])
-        scale = scales(absmax.astype(np.float32), self._weight.name)
+        absmax = absmax.astype(np.float32)
+        scale = scales(absmax, self._weight.name)
+        if block.columns == self._weight.columns:
+            scale = on_grids(x.T, absmax, scale)
         self._scale[block.row : block.row + block.rows] = scale
         return scale
 
@@ -179,13 +211,19 @@ class BlockQuantizedWeight:
         """The float32 scales [N, K / size], after `chunks` has run."""
         return self._scale.tobytes()
 
-    def _scales(self, absmax: F32) -> tuple[F32, F32]:
+    def _scales(self, x: F32) -> tuple[F32, F32]:
         """Return the scales to divide by, and those to store: 0 for a block of zeros.
 
         MatMulNBits takes the zero point's share off in float, which leaves a rest of 1e-4 or so
         of the scale: 1 would be seen in the result.
+
+        Args:
+            x: the values [size, blocks...].
         """
+        absmax = np.abs(x).max(axis=0)
         scale = scales(absmax, self._weight.name)
+        scale = on_grids(x.reshape(self._size, -1), absmax.ravel(), scale.ravel())
+        scale = scale.reshape(absmax.shape)
         return scale, np.where(absmax < scale, np.float32(0), scale)
 
     def chunks(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
@@ -205,7 +243,7 @@ class BlockQuantizedWeight:
         x = np.zeros((block.rows, self._blocks * self._size), np.float32)
         x[:, : block.columns] = self._weight.read(block)
         parts = x.reshape(block.rows, self._blocks, self._size)
-        scale, stored = self._scales(np.abs(parts).max(axis=2))
+        scale, stored = self._scales(np.moveaxis(parts, 2, 0))
         self._scale[block.row : block.row + block.rows] = stored
         return _unsigned(parts / scale[:, :, None]).reshape(x.shape)
 
@@ -215,7 +253,7 @@ class BlockQuantizedWeight:
         x = np.zeros((count * self._size, block.columns), np.float32)
         x[: block.rows] = self._weight.read(block)
         parts = x.reshape(count, self._size, block.columns)
-        scale, stored = self._scales(np.abs(parts).max(axis=1))
+        scale, stored = self._scales(np.moveaxis(parts, 1, 0))
         first = block.row // self._size
         columns = slice(block.column, block.column + block.columns)
         self._scale[columns, first : first + count] = stored.T
@@ -232,6 +270,16 @@ def scales(absmax: F32, name: str) -> F32:
         raise _not_finite(name)
     scale = 2.0 * absmax.astype(np.float64) / 254.0
     return np.where(scale < TINY, 1.0, scale).astype(np.float32)
+
+
+def on_grids(x: F32, absmax: F32, scale: F32) -> F32:
+    """Return the scales of channels [values, channels], with the steps of those on a grid."""
+    may = grids.plausible(x, absmax)
+    if len(may):
+        scale = scale.copy()
+        found = grids.levels(x[:, may], grids.LARGEST)
+        scale[may] = grids.steps(found, len(x), scale[may], grids.LARGEST)
+    return scale
 
 
 def _unsigned(x: F32) -> I8:
