@@ -14,7 +14,7 @@ HOUSE = ROOT / "module_utils" / "modelops"
 MAY_IMPORT = {
     "base": set(),
     "model": {"base"},
-    "judging": {"base"},
+    "judging": {"base", "pair"},
     "pair": {"base"},
     "config": {"base"},
     "environment": {"base"},
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "measuring": {"base", "model"},
     "quantizer": {"base", "model", "measuring", "judging", "pair"},
     "target": {"base", "model", "pair", "config"},
-    "preflight": {"base", "model", "measuring"},
+    "preflight": {"base", "model", "measuring", "judging"},
     "execution": {"base", "judging"},
 }
 FOLDERS = sorted(path.name for path in HOUSE.iterdir() if (path / "__init__.py").is_file())

@@ -6,11 +6,29 @@ not know (another machine, another container, no /proc) the time of the lock dec
 
 from __future__ import annotations
 
+import getpass
 import multiprocessing
 import os
+import secrets
+import socket
 from pathlib import Path
+from typing import Any
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def identity(name: str) -> dict[str, Any]:
+    """Return who a run of ansible-playbook is: `run` is random, so a run asks once and keeps it.
+
+    Args:
+        name: what the run is about, for people.
+    """
+    pid = process_id()
+    return {
+        "run": secrets.token_hex(16),
+        "owner": f"{getpass.getuser()}@{socket.gethostname()} ({name}, process {pid})",
+        "process": process(pid),
+    }
 
 
 def process_id() -> int:

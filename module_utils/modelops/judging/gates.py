@@ -213,6 +213,16 @@ def overall(rows: Iterable[Mapping[str, Any]]) -> str:
     return next((worst for worst in (FAIL, INCONCLUSIVE) if worst in verdicts), PASS)
 
 
+def failed(judged: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say each required gate that did not pass in a line."""
+    return [
+        f"{row['name']} {row['figure']} is not {row['op']} {row['threshold']}"
+        f" ({row['verdict']}{': ' + row['note'] if row['note'] else ''})"
+        for row in judged
+        if row["required"] and row["verdict"] not in ("pass", "not_applicable")
+    ]
+
+
 def too_noisy(rows: Iterable[Mapping[str, Any]]) -> bool:
     """Tell whether a gate, required or promised, is inconclusive only because of its spread."""
     return any(row["verdict"] == INCONCLUSIVE and row["spread"] is not None for row in rows)

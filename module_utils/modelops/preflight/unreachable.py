@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..base import host_text
 
 # What is said, what that means, and the remedy. The first that fits counts. A connection gives one
 # text and no code, so this is the one place that reads it, and for the advice alone: a text that
@@ -106,3 +110,21 @@ def explain(said: str, where: str = "") -> str:
     what, remedy = next(fitting, unknown)
     place = f"{where}: " if where else ""
     return f"{place}{what}. {remedy} It was said: {text[:300] or 'nothing'}"
+
+
+def told(hosts: Iterable[Mapping[str, Any]]) -> str:
+    """Say of each host that playbooks/reach.yml did not reach why not, and what to do.
+
+    Args:
+        hosts: the variables of each.
+    """
+    lines = []
+    for host in hosts:
+        tries = (host.get(f"__reach_{system}", {}) for system in ("windows", "linux"))
+        said = next((a["msg"] for a in tries if a.get("unreachable")), "")
+        place = str(host.get("ansible_host", host["inventory_hostname"]))
+        place += f":{host['ansible_port']}" if "ansible_port" in host else ""
+        place += f" as {host['ansible_user']}" if "ansible_user" in host else ""
+        said = host_text.plain(str(said))
+        lines.append(explain(said, f"{host['inventory_hostname']} ({place})"))
+    return "\n".join([*lines, "Nothing was changed there. Run again when that is done."])

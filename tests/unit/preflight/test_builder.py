@@ -8,13 +8,10 @@ import os
 import socket
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from modelops.base import nvidia, programs
-from modelops.preflight import builder, host, trial, windows_host
-
-from filter_plugins import preflight
+from modelops.preflight import builder, trial, windows_host
 
 PARAMS = {
     "environment": sys.executable,
@@ -316,57 +313,3 @@ def test_the_antivirus_is_never_a_problem(known, value):
 
 
 # ------------------------------------------------------------------ rows
-
-
-def test_rows_of_hosts_that_could_not_be_looked_at():
-    hosts = [
-        {"inventory_hostname": "up",
-         "__preflight_builder_host": {"findings": [host.check_python("3.11")]},
-         "__preflight_builder": {"failed": True, "msg": "boom"}},
-        {"inventory_hostname": "down",
-         "__preflight_builder_host": {"unreachable": True, "msg": "refused"}},
-        {"inventory_hostname": "odd",
-         "__preflight_target_host": {"failed": True, "msg": "no Python"}},
-        {"inventory_hostname": "never"},
-        {"inventory_hostname": "t", "__preflight_target_host": {"findings": []},
-         "__sarai_service_look": {"msg": "sudo: a password is required"},
-         "__sarai_config_stat": {},
-         "__sarai_config_slurped": {"failed": True, "msg": "not readable"}},
-    ]  # fmt: skip
-    rows = preflight.preflight_findings(hosts)
-    lines = preflight.preflight_lines(rows, "problem")
-    assert [line.split(" (wanted")[0] for line in lines] == [
-        "up: the modules: boom",
-        "down: connection: refused",
-        "odd: the modules: no Python",
-        "never: the modules: its tasks did not run",
-        "t: the service cannot be looked at with become: sudo: a password is required",
-        "t: configuration: not readable",
-    ]
-    text = preflight.preflight_table(rows)
-    assert all(f"\n- {line}" in text for line in lines)
-    assert "ok       Python" in text
-
-
-def test_a_host_that_is_builder_and_target_has_the_rows_of_both_once():
-    python, folder = host.check_python("3.11"), host.check_folder(Path("/nowhere"), 0)
-    both = {
-        "inventory_hostname": "box",
-        "__preflight_builder_host": {"findings": [python]},
-        "__preflight_builder": {"findings": folder},
-        "__preflight_target_host": {"findings": [python]},
-    }
-    assert preflight.preflight_findings([both]) == {"box": [python, *folder]}
-
-
-def test_targets_as_the_builder_reaches_them():
-    hosts = [
-        {"inventory_hostname": "a", "transfer_strategy": "sftp", "ansible_host": "10.0.0.1"},
-        {"inventory_hostname": "b", "transfer_strategy": "adopt", "transfer_host": "b.lan",
-         "transfer_port": 2222, "ansible_host": "10.0.0.2"},
-        {"inventory_hostname": "c", "ansible_host": "10.0.0.3"},
-    ]  # fmt: skip
-    assert preflight.preflight_ssh(hosts) == [
-        {"name": "a", "host": "10.0.0.1", "port": 22, "needed": True},
-        {"name": "b", "host": "b.lan", "port": 2222, "needed": False},
-    ]

@@ -65,3 +65,19 @@ def test_each_cause_is_named_with_a_remedy(said, what):
     cause, _, rest = text.partition(". ")
     assert what in cause and said[:60] in rest
     assert len(rest.partition(" It was said: ")[0]) > 30
+
+
+def test_each_host_that_was_not_reached_is_told_with_its_address():
+    hosts = [
+        {"inventory_hostname": "win", "ansible_host": "10.0.0.1", "ansible_port": 5986,
+         "ansible_user": "ci",
+         "__reach_windows": {"unreachable": True, "msg": "[Errno 111] Connection refused"}},
+        {"inventory_hostname": "t1", "__reach_windows": {"skipped": True},
+         "__reach_linux": {"unreachable": True, "msg": "no route"}},
+        {"inventory_hostname": "odd"},
+    ]  # fmt: skip
+    win, linux, odd, last = unreachable.told(hosts).splitlines()
+    assert win.startswith("win (10.0.0.1:5986 as ci): ") and "Errno 111" in win
+    assert linux.startswith("t1 (t1): ") and "no route" in linux
+    assert odd.startswith("odd (odd): ") and "It was said: nothing" in odd
+    assert last.startswith("Nothing was changed there.")

@@ -1,34 +1,32 @@
-"""Filters of the role preflight: what its hosts told, as rows, lines and a table."""
+"""What the hosts of a preflight told, as rows, lines and a table. It runs on the controller."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-# The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
-
-from modelops.base import host_text
-from modelops.base.errors import ModelOpsError
-from modelops.base.finding import Finding, finding
-from modelops.judging import table
-from modelops.measuring import inputs_file
+from ..base import host_text
+from ..base.errors import ModelOpsError
+from ..base.finding import Finding, finding
+from ..judging import table
+from ..measuring import inputs_file
 
 Host = Mapping[str, Any]
 Rows = Mapping[str, list[Finding]]
 HEADER = ("level", "check", "value", "wanted")
 KEYS = ("level", "check", "value", "threshold")
+# What looked at a host: a builder's two modules, a target's one. A host may be both.
+LOOKS = ("__preflight_builder_host", "__preflight_builder", "__preflight_target_host")
 WIDEST = 60  # characters of a cell in the table; the lines below it have the whole
 
 
-def preflight_findings(hosts: Iterable[Host]) -> dict[str, list[Finding]]:
+def findings(hosts: Iterable[Host]) -> dict[str, list[Finding]]:
     """Gather what was found on each host. One that could not be looked at has a row, too."""
     return {host["inventory_hostname"]: _findings(host) for host in hosts}
 
 
-def preflight_inputs(path: str) -> dict[str, Any]:
+def real_inputs(path: str) -> dict[str, Any]:
     """Describe the controller's file of real inputs for host_check; nothing where there is none."""
     if not path:
         return {}
@@ -36,10 +34,6 @@ def preflight_inputs(path: str) -> dict[str, Any]:
         return {"file": path, "samples": inputs_file.samples(Path(path)), "problem": ""}
     except ModelOpsError as error:
         return {"file": path, "samples": [], "problem": error.what}
-
-
-# What looked at a host: a builder's two modules, a target's one. A host may be both.
-LOOKS = ("__preflight_builder_host", "__preflight_builder", "__preflight_target_host")
 
 
 def _findings(host: Host) -> list[Finding]:
@@ -104,7 +98,7 @@ def _configuration(host: Host) -> list[Finding]:
     return rows
 
 
-def preflight_lines(rows: Rows, level: str) -> list[str]:
+def lines(rows: Rows, level: str) -> list[str]:
     """Return the rows of a level, a line each: value, threshold and remedy."""
     return [
         f"{name}: {row['check']}: {row['value']} (wanted: {row['threshold']}). {row['remedy']}"
@@ -114,15 +108,15 @@ def preflight_lines(rows: Rows, level: str) -> list[str]:
     ]
 
 
-def preflight_table(rows: Rows) -> str:
+def text(rows: Rows) -> str:
     """Write the rows of each host as a table, and below them what to do."""
     parts = []
     for name, found in rows.items():
         cells = [tuple(_short(row[key]) for key in KEYS) for row in found]
         parts.append(f"{name}\n{table.text(cells, HEADER)}")
     for level, title in (("advice", "Advice"), ("problem", "Problems")):
-        if lines := preflight_lines(rows, level):
-            parts.append("\n- ".join([title, *lines]))
+        if told := lines(rows, level):
+            parts.append("\n- ".join([title, *told]))
     return "\n\n".join(parts)
 
 
@@ -133,7 +127,7 @@ def _short(cell: str) -> str:
     return cell if len(cell) <= WIDEST else f"{cell[: half - 3]}...{cell[-half:]}"
 
 
-def preflight_ssh(hosts: Iterable[Host]) -> list[dict[str, Any]]:
+def ssh(hosts: Iterable[Host]) -> list[dict[str, Any]]:
     """Return the targets that a builder must reach, as it reaches them: not where both are one."""
     return [
         {
@@ -147,16 +141,3 @@ def preflight_ssh(hosts: Iterable[Host]) -> list[dict[str, Any]]:
         for host in hosts
         if (strategy := host.get("transfer_strategy", "local")) != "local"
     ]
-
-
-class FilterModule:
-    """What Ansible finds here."""
-
-    def filters(self) -> dict[str, Any]:
-        return {
-            "preflight_findings": preflight_findings,
-            "preflight_lines": preflight_lines,
-            "preflight_inputs": preflight_inputs,
-            "preflight_ssh": preflight_ssh,
-            "preflight_table": preflight_table,
-        }

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-
-from filter_plugins.modelops import batches
+from modelops.execution.batches import batches
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,14 @@
+"""What Ansible read of a configuration, as bytes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+
+def content(read: Mapping[str, Any]) -> bytes | None:
+    """Return what was read: None without a file, no byte of one that could not be read."""
+    if not read["stat"]["stat"]["exists"]:
+        return None
+    return base64.b64decode(read["slurped"].get("content", ""))
