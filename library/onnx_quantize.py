@@ -297,7 +297,8 @@ def run(
     try:
         from ansible.module_utils.modelops.base.progress import kept
         from ansible.module_utils.modelops.measuring.session import Setup
-        from ansible.module_utils.modelops.quantizer.quantize import Proof, quantize
+        from ansible.module_utils.modelops.quantizer.proof import Proof
+        from ansible.module_utils.modelops.quantizer.quantize import quantize
         from ansible.module_utils.modelops.quantizer.recipe import Recipe
     except ImportError as error:
         raise ModelOpsError(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,64 +18,27 @@ import onnx
 from ..base.errors import ModelOpsError
 from ..base.file_lock import exclusive
 from ..base.files import (
-    DurableFile,
     check_destination,
     fsync_dir,
     remove,
     rename_durable,
     require_space,
-    sha256_file,
 )
-from ..base.json_values import json_safe
 from ..base.memory import peak_rss_bytes
 from ..base.progress import Progress
-from ..measuring import golden
-from ..measuring.index_ranges import meaningful
-from ..measuring.session import Setup
-from ..measuring.similarity import worst
-from ..model.learned import Learned, settled
-from ..model.reader import read_model, unreadable, validate
-from ..model.tensor_blocks import Files
+from ..model.reader import read_model, validate
 from ..pair import manifest, names
-from .attempts import Attempts, graph_beside
-from .data_file import Layout
+from .attempts import graph_beside
 from .forms import BLOCKWISE, FP32
 from .plan import Plan
-from .quality import Judge, judging, passes, rank, require_saving, search
-from .quality import check as check_quality
+from .proof import Keeper, Proof
 from .recipe import Recipe, unknown_names
+from .source import Source, entry, sha256_of
 from .verify import verify
+from .writer import Writer
 
 # Raise it when equal input gives other bytes than before: it is one of the manifest's versions.
 QUANTIZER_VERSION = "6"
-
-
-@dataclass(frozen=True)
-class Proof:
-    """How a result is proven before it gets its final names.
-
-    Attributes:
-        verify: check, load and run it in child processes (see verify.verify).
-        quality: thresholds by name (see gates.QUALITY) that the result must keep; nodes move to
-            more exact forms until it does. Empty leaves the forms to the rule. A source that does
-            not run here with these inputs has none to keep, which is a note.
-        required: fail when no mix of forms keeps the quality; else the rule's forms stay, and a
-            note says so.
-        setup: inputs and limits of the runs.
-        samples: seeded inputs that the quality is measured on.
-        golden: where to keep what FP32 answers, when the quality is measured; see golden.Answers.
-        positions: values of each output and sample that it keeps.
-        source_providers: of onnxruntime for the source; empty are those of `setup`.
-    """
-
-    verify: bool = False
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    required: bool = True
-    setup: Setup = field(default_factory=Setup)
-    samples: int = 2
-    golden: Path | None = None
-    positions: int = 1_000_000
-    source_providers: Sequence[str] = ()
 
 
 def quantize(
@@ -121,8 +82,8 @@ def quantize(
     Raises:
         ModelOpsError: what the source, the destination, the disk or the proof does not allow.
     """
-    job = _Job(src, dest, recipe, proof or Proof(), threads, progress, places)
-    with closing(job):
+    with closing(Writer(src, dest, threads, progress)) as writer:
+        job = _Job(writer, recipe, proof or Proof(), places)
         return job.run(check_mode, force, hash_source)
 
 
@@ -131,43 +92,29 @@ class _Job:
 
     def __init__(
         self,
-        src: Path,
-        dest: Path,
+        writer: Writer,
         recipe: Recipe,
         proof: Proof,
-        threads: int,
-        progress: Progress | None,
         places: Sequence[Path],
     ) -> None:
         self.started = time.monotonic()
-        self.src, self.dest, self.recipe, self.proof = src, dest, recipe, proof
-        self.data = dest.with_name(f"{dest.name}.data")
+        self.writer, self.proof = writer, proof
+        self.dest = dest = writer.dest
         self.work = dest.with_name(f".{dest.name}.part")
         self.lock = dest.with_name(f".{dest.name}.lock")
         # What the runs write goes away with the work folder, also when this process is killed.
         self.setup = (
             proof.setup if proof.setup.work_dir else replace(proof.setup, work_dir=self.work)
         )
-        self.threads, self.progress = threads, progress
         self.folder, self.places = dest.parent, places
-        self.thresholds = check_quality(proof.quality)
-        self.given_forms = dict(recipe.forms)
-        model = read_model(src, recipe.fold_inputs)
-        data = validate(model, src)
-        self.sources = [src, *sorted(data - {src})]
-        check_destination(dest, self.data, self.sources)
-        self.before = _fingerprints(self.sources)
-        self.files = Files()
-        self.notes = [note] if (note := unknown_names(recipe, model)) else []
-        self.path: list[dict[str, Any]] = []
-        self.answers: golden.Answers | None = None
-        self.unused: list[str] = []
-        self.golden: dict[str, Any] | None = None
+        self.notes: list[str] = []
+        self.keeper = Keeper(writer, recipe, proof, self.setup, self.notes)
+        model = read_model(writer.src, recipe.fold_inputs)
+        self.source = Source(writer.src, validate(model, writer.src))
+        check_destination(dest, writer.data, self.source.paths)
+        self.notes += [note] if (note := unknown_names(recipe, model)) else []
         self.verified: dict[str, Any] | None = None
         self.proving_s = 0.0
-
-    def close(self) -> None:
-        self.files.close()
 
     def run(self, check_mode: bool, force: bool, hash_source: bool) -> dict[str, Any]:
         # The hash runs beside the work: it reads the file into the cache that the work reads from.
@@ -175,129 +122,75 @@ class _Job:
             if not self.dest.parent.is_dir():  # Windows makes no folder with so long a name
                 self.dest.parent.mkdir(mode=0o755)
             self._clear_up()
+        keeper, writer = self.keeper, self.writer
         with ThreadPoolExecutor(1) as background:
-            hashing = {p: background.submit(_sha256, p) for p in self.sources if hash_source}
-            measured = not self.thresholds or self._take_up_forms(list(hashing.values()))
-            plan = self._plan(None if check_mode else self.dest.parent)
-            sizes = self._sizes(plan)
+            hashing = {p: background.submit(sha256_of, p) for p in self.source.paths if hash_source}
+            measured = not keeper.thresholds or self._take_up_forms(hashing)
+            plan = writer.plan(keeper.recipe, None if check_mode else self.dest.parent)
+            sizes = writer.sizes(plan)
             require_space(self.dest.parent, sum(sizes.values()), f"the pair {self.dest.name}")
-            hashes = {self.dest: hashlib.sha256(plan.graph_bytes).hexdigest()}
+            hashes: dict[Path, str] = {}
             changed, would_run = True, False
             if check_mode or (self._may_be_there(sizes) and not force and measured):
-                hashes[self.data] = plan.layout.stream(
-                    None, self.threads, self._reporter("comparing", plan)
-                )
+                hashes = writer.hashes(plan)
                 changed = force or not self._is_there(plan, hashes)
-            if (changed or not measured) and check_mode and self.thresholds:
+            if (changed or not measured) and check_mode and keeper.thresholds:
                 would_run = True
                 self.notes.append(
                     "Check mode runs no model: nodes may still move to keep the quality."
                 )
             if (changed or not measured) and not check_mode:
-                plan, hashes, changed = self._write(plan, list(hashing.values()), force)
-                sizes = self._sizes(plan)
-            source_hashes = {path: future.result() for path, future in hashing.items()}
-            if would_run:
-                self._keep_answers(list(source_hashes.values()))
-        _require_unchanged(self.before)
-        return self._result(changed, plan, sizes, hashes, source_hashes)
+                plan, hashes, changed = self._write(plan, hashing, force)
+            source_hashes = _results(hashing)
+            if would_run and source_hashes:
+                keeper.keep_answers(self.source.entries(source_hashes))
+        self.source.require_unchanged()
+        return self._result(changed, plan, hashes, source_hashes)
 
     def _result(
         self,
         changed: bool,
         plan: Plan,
-        sizes: Mapping[Path, int],
         hashes: Mapping[Path, str],
         source_hashes: Mapping[Path, str],
     ) -> dict[str, Any]:
-        artifacts = [_entry(self.folder / p.name, sizes[p], hashes[p]) for p in sizes]
-        source = [_entry(p, p.stat().st_size, source_hashes.get(p)) for p in self.sources]
+        sizes = self.writer.sizes(plan)
+        artifacts = [entry(self.folder / p.name, sizes[p], hashes[p]) for p in sizes]
+        source, given = self.source.entries(source_hashes), self.keeper.given_forms
         decisions = [decision.as_dict() for decision in plan.decisions]
         quantized = [d["node"] for d in decisions if d["form"] != FP32]
         if not quantized:
             self.notes.append("No node was quantized; kept_fp32 says why.")
         self.notes += [
-            f"{d.node} cannot be {self.given_forms[d.node]}, so it is {d.form}: {d.reason}."
+            f"{d.node} cannot be {given[d.node]}, so it is {d.form}: {d.reason}."
             for d in plan.decisions
-            if self.given_forms.get(d.node, d.form) != d.form
+            if given.get(d.node, d.form) != d.form
         ]
+        asked = self.keeper.asked()
         return {
             "changed": changed,
             "release_id": manifest.release_id(artifacts),
             "folder": str(self.folder),
             "artifacts": artifacts,
             "source": source,
-            "source_bytes": sum(int(entry["size"]) for entry in source),
+            "source_bytes": sum(int(file["size"]) for file in source),
             "quantized": quantized,
             "kept_fp32": [
                 {"node": d["node"], "op": d["op"], "reason": d["reason"]}
                 for d in decisions
                 if d["form"] == FP32
             ],
-            "manifest": manifest.build(artifacts, source, self._asked(), decisions, versions()),
+            "manifest": manifest.build(artifacts, source, asked, decisions, versions()),
             "verified": self.verified,
-            "quality_path": [{k: row[k] for k in row if k != "rows"} for row in self.path],
-            "comparison": self._comparison(),
-            "golden": self.golden,
+            "quality_path": [{k: row[k] for k in row if k != "rows"} for row in self.keeper.path],
+            "comparison": self.keeper.comparison(),
+            "golden": self.keeper.golden,
             "notes": self.notes,
             "elapsed_s": round(time.monotonic() - self.started - self.proving_s, 3),
             "peak_rss_bytes": peak_rss_bytes(),
         }
 
-    def _comparison(self) -> dict[str, Any]:
-        """Return how alike the pair and the source are, where that was measured."""
-        if not self.path:
-            return {}
-        last = self.path[-1]
-        safe: dict[str, Any] = json_safe(
-            {
-                "similarity": last["figures"],
-                "similarity_rows": last["rows"],
-                "reference": {"providers_unused": self.unused},
-            }
-        )
-        return safe
-
-    def _keep_answers(self, hashes: Sequence[str]) -> None:
-        """Write golden data, where the source ran for the quality; in check mode foretell them."""
-        dest, proof = self.proof.golden, self.proof
-        if dest is None or not hashes:
-            return
-        source = [
-            _entry(path, path.stat().st_size, sha256)
-            for path, sha256 in zip(self.sources, hashes, strict=True)
-        ]
-        setup = meaningful(self.setup, self.src)
-        meta = golden.wanted(source, proof.samples, proof.positions, setup)
-        there = golden.fits(dest, meta)
-        if not there and self.answers is not None:
-            self.answers.write(dest, meta)
-            there = True
-        self.golden = manifest.describe(dest) if there else {}
-
-    def _plan(
-        self,
-        scratch: Path | None,
-        probe: bool = False,
-        layout: Callable[[], Layout] | None = None,
-    ) -> Plan:
-        def made(learned: Learned, probe: bool = False) -> Plan:
-            where = layout() if layout else Layout(self.data.name)
-            model = read_model(self.src, self.recipe.fold_inputs)
-            return Plan(model, self.src, where, self.recipe, self.files, scratch, probe, learned)
-
-        plan = settled(made)
-        return made(plan.learned, probe=True) if probe else plan
-
-    def _asked(self) -> dict[str, Any]:
-        """Return the recipe for the manifest; forms that a search found are not those given."""
-        asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
-        return {**asked, "given_forms": self.given_forms} if self.thresholds else asked
-
-    def _sizes(self, plan: Plan) -> dict[Path, int]:
-        return {self.dest: len(plan.graph_bytes), self.data: plan.layout.size}
-
-    def _take_up_forms(self, hashing: Sequence[Future[str]]) -> bool:
+    def _take_up_forms(self, hashing: Mapping[Path, Future[str]]) -> bool:
         """Begin with the forms that an earlier search found for this very source and recipe.
 
         Returns:
@@ -310,14 +203,14 @@ class _Job:
             return False
         recipe = dict(known["recipe"])
         forms = recipe.pop("forms", {})
-        asked = self._asked()
+        asked = self.keeper.asked()
         asked.pop("forms")
         if recipe != asked or known["versions"] != versions():
             return False
         # Only now, since it takes a while: the hashes of the source go on beside the work.
-        if {entry["sha256"] for entry in known["source"]} != {f.result() for f in hashing}:
+        if {file["sha256"] for file in known["source"]} != {*_results(hashing).values()}:
             return False
-        self.recipe = replace(self.recipe, forms=forms)
+        self.keeper.recipe = replace(self.keeper.recipe, forms=forms)
         return True
 
     def _clear_up(self) -> None:
@@ -325,17 +218,17 @@ class _Job:
         if self.work.exists() or self.lock.exists():
             with exclusive(self.lock, f"clearing up for {self.dest.name}"):
                 shutil.rmtree(self.work, ignore_errors=True)
-                remove(graph_beside(self.src))
+                remove(graph_beside(self.writer.src))
 
     def _write(
-        self, plan: Plan, readings: list[Future[str]], force: bool
+        self, plan: Plan, hashing: Mapping[Path, Future[str]], force: bool
     ) -> tuple[Plan, dict[Path, str], bool]:
         """Write, prove and publish what is not there already.
 
         Returns:
             The plan that was written, its files' hashes, and whether it was published.
         """
-        work = self.work
+        work, writer, keeper = self.work, self.writer, self.keeper
         with (
             _disk_errors_named(self.dest.parent),
             exclusive(self.lock, f"writing {self.dest.name}"),
@@ -343,27 +236,27 @@ class _Job:
             try:
                 shutil.rmtree(work, ignore_errors=True)
                 work.mkdir()
-                graph, data = work / self.dest.name, work / self.data.name
-                hashes = self._write_pair(plan, work, "quantizing")
+                graph, data = work / self.dest.name, work / writer.data.name
+                hashes = writer.write(plan, work, "quantizing")
                 proving = time.monotonic()
-                if self.thresholds:
-                    plan, hashes = self._keep_quality(plan, hashes, work)
+                if keeper.thresholds:
+                    plan, hashes = keeper.keep(plan, hashes, work, self.source)
                 if self.proof.verify:
-                    self._tell("loading and running the pair")
+                    writer.tell("loading and running the pair")
                     setup = replace(self.setup, pack=BLOCKWISE in plan.forms)
-                    self.verified = verify(graph, self.src, setup)
+                    self.verified = verify(graph, writer.src, setup)
                 self.proving_s = time.monotonic() - proving
-                for reading in readings:  # a source that cannot be read to its end gives no pair
-                    reading.result()
-                _require_unchanged(self.before)
-                if self.answers is not None:
-                    self._keep_answers([reading.result() for reading in readings])
+                # A source that cannot be read to its end gives no pair.
+                source_hashes = _results(hashing)
+                self.source.require_unchanged()
+                if keeper.has_answers and source_hashes:
+                    keeper.keep_answers(self.source.entries(source_hashes))
                 if not force and self._is_there(plan, hashes):
                     return plan, hashes, False
                 # New data under an old graph would load and answer nonsense: it goes first.
                 remove(self.dest)
                 fsync_dir(self.dest.parent)
-                rename_durable(data, self.data)
+                rename_durable(data, writer.data)
                 rename_durable(graph, self.dest)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
@@ -371,110 +264,16 @@ class _Job:
 
     def _is_there(self, plan: Plan, hashes: Mapping[Path, str]) -> bool:
         """Tell whether the pair stands somewhere already: a search may end where it began."""
-        wanted = [_entry(p, size, hashes[p]) for p, size in self._sizes(plan).items()]
+        wanted = [entry(p, size, hashes[p]) for p, size in self.writer.sizes(plan).items()]
         found = manifest.standing(self.dest.parent, self.places, wanted)
         self.folder = found or self.dest.parent
         return found is not None
 
     def _may_be_there(self, sizes: Mapping[Path, int]) -> bool:
         """Tell whether files of the pair's sizes stand somewhere: hashing them is worth it."""
-        wanted = [_entry(p, size, None) for p, size in sizes.items()]
+        wanted = [entry(p, size, None) for p, size in sizes.items()]
         found = manifest.standing(self.dest.parent, self.places, wanted, verified=False)
         return found is not None
-
-    def _write_pair(self, plan: Plan, work: Path, phase: str) -> dict[Path, str]:
-        with DurableFile(work / self.data.name) as out:
-            digest = plan.layout.stream(out, self.threads, self._reporter(phase, plan))
-            self._tell("making the data durable")
-        with (work / self.dest.name).open("wb") as out:
-            out.write(plan.graph_bytes)
-            out.flush()
-            os.fsync(out.fileno())
-        graph_digest = hashlib.sha256(plan.graph_bytes).hexdigest()
-        return {self.dest: graph_digest, self.data: digest}
-
-    def _keep_quality(
-        self, plan: Plan, hashes: dict[Path, str], work: Path
-    ) -> tuple[Plan, dict[Path, str]]:
-        """Measure the pair in `work`; where the quality does not hold, write one that keeps it."""
-        proof = self.proof
-        positions = proof.positions if proof.golden else 0
-        with judging(
-            self.src, self.setup, proof.samples, positions, proof.source_providers
-        ) as judge:
-            self._tell("measuring the similarity")
-            try:
-                judge.run_source()
-            except ModelOpsError as error:
-                self.thresholds = {}
-                self.notes.append(
-                    f"The quality was not measured, for the source does not run here: {error.what}"
-                )
-                return plan, hashes
-            self.answers, self.unused = judge.answers, judge.unused
-            step = self._step(judge.measure(work / self.dest.name, plan.forms), plan)
-            self.path = [{"moved": 0, "forms": {}, **step}]
-            if passes(step["figures"], self.thresholds):
-                return plan, hashes
-            first = work / self.data.name
-            with Attempts(
-                work / "attempts", self.src, plan.layout, first, self.threads
-            ) as attempts:
-                forms = self._found(attempts, judge, work)
-                self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
-                plan = self._plan(work, layout=lambda: attempts.pair(self.data.name))
-                phase = f"writing the pair, {len(forms)} nodes moved"
-                return plan, self._write_pair(plan, work, phase)
-
-    def _found(self, attempts: Attempts, judge: Judge, work: Path) -> dict[str, str]:
-        """Return the forms of a search that may end without any."""
-        try:
-            return self._search(attempts, judge, work)
-        except ModelOpsError as error:
-            if self.proof.required or "path" not in error.facts:
-                raise
-            self.path += [*error.facts["path"], self.path[0]]
-            self.notes.append(f"The default forms stay: {error}")
-            return {}
-
-    def _search(self, attempts: Attempts, judge: Judge, work: Path) -> dict[str, str]:
-        """Find the forms of nodes that keep the quality."""
-        self.recipe = replace(self.recipe, forms=self.given_forms)
-        self._tell("ranking the nodes by their error")
-        probe = self._plan(work, probe=True, layout=attempts.layout)
-        ranked = rank(attempts.write(probe), probe.probes, self.setup)
-        ranked = [node for node in ranked if node not in self.given_forms]
-        matrices = {d.node for d in probe.decisions if d.elements}
-
-        def attempt(forms: Mapping[str, str]) -> dict[str, Any]:
-            self._tell(f"measuring the similarity with {len(forms)} nodes moved")
-            self.recipe = replace(self.recipe, forms={**forms, **self.given_forms})
-            moved = self._plan(work, layout=attempts.layout)
-            rows = judge.measure(attempts.write(moved), moved.forms, self.thresholds)
-            return self._step(rows, moved)
-
-        forms, path = search(ranked, attempt, self.thresholds, matrices)
-        source_bytes = sum(source.stat().st_size for source in self.sources)
-        require_saving([self.path[0], *path], source_bytes)
-        self.path += path
-        return forms
-
-    @staticmethod
-    def _step(rows: list[dict[str, Any]], plan: Plan) -> dict[str, Any]:
-        return {
-            "figures": worst(rows),
-            "rows": rows,
-            "bytes": plan.bytes,
-            "predicted_cost": plan.predicted_cost,
-        }
-
-    def _reporter(self, phase: str, plan: Plan) -> Callable[[int], None] | None:
-        progress, total = self.progress, plan.layout.size
-        return None if progress is None else lambda done: progress(phase, done, total)
-
-    def _tell(self, phase: str) -> None:
-        if self.progress is not None:
-            self.progress(phase, 0, 0)
 
 
 def versions() -> dict[str, str]:
@@ -482,11 +281,9 @@ def versions() -> dict[str, str]:
     return {"quantizer": QUANTIZER_VERSION, "onnx": onnx.__version__, "numpy": np.__version__}
 
 
-def _sha256(path: Path) -> str:
-    try:
-        return sha256_file(path)
-    except OSError as error:
-        raise unreadable(path, error) from None
+def _results(hashing: Mapping[Path, Future[str]]) -> dict[Path, str]:
+    """Wait for the hashes of the source's files."""
+    return {path: future.result() for path, future in hashing.items()}
 
 
 @contextmanager
@@ -507,22 +304,3 @@ def _disk_errors_named(folder: Path) -> Iterator[None]:
             remedy="Check the permissions and the disk (dmesg, smartctl), and run again; no"
             " half-written file has a final name.",
         ) from None
-
-
-def _fingerprints(paths: list[Path]) -> dict[Path, tuple[int, ...]]:
-    stats = {path: path.stat() for path in paths}
-    return {p: (s.st_size, s.st_mtime_ns, s.st_ino) for p, s in stats.items()}
-
-
-def _require_unchanged(before: Mapping[Path, tuple[int, ...]]) -> None:
-    for path, fingerprint in _fingerprints(list(before)).items():
-        if fingerprint != before[path]:
-            raise ModelOpsError(
-                "the source changed while it was read",
-                where=path,
-                remedy="Let nothing write to the model during the run, and run again.",
-            )
-
-
-def _entry(path: Path, size: int, sha256: str | None) -> dict[str, Any]:
-    return {"path": str(path), "name": path.name, "size": size, "sha256": sha256}

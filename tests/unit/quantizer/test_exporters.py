@@ -14,7 +14,8 @@ import pytest
 from form_cases import FLOAT, W, decisions
 from modelops.base.errors import ModelOpsError
 from modelops.model.reader import read_model
-from modelops.quantizer.quantize import Proof, quantize
+from modelops.quantizer.proof import Proof
+from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper
 

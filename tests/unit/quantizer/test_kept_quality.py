@@ -15,8 +15,9 @@ from modelops.judging.gates import PASS, QUALITY, judge, kept_quality, overall
 from modelops.measuring.session import Setup
 from modelops.pair.manifest import dump
 from modelops.pair.names import model_of, of
+from modelops.quantizer.proof import Proof
 from modelops.quantizer.quality import passes
-from modelops.quantizer.quantize import Proof, quantize
+from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper
 

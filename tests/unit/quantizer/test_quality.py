@@ -13,7 +13,8 @@ from modelops.base.errors import ModelOpsError
 from modelops.measuring.outputs import opened
 from modelops.measuring.session import Model, Setup
 from modelops.quantizer import quality
-from modelops.quantizer.quantize import Proof, quantize
+from modelops.quantizer.proof import Proof
+from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from modelops.sample.sample import make_sample
 from onnx import TensorProto, helper

@@ -105,7 +105,8 @@ PROVING = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from modelops.quantizer.recipe import Recipe
-from modelops.quantizer.quantize import Proof, quantize
+from modelops.quantizer.proof import Proof
+from modelops.quantizer.quantize import quantize
 
 source, dest, phase, delay = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 

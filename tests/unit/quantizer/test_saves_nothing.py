@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from form_cases import FLOAT, W, decisions, normalized
-from modelops.quantizer.quantize import Proof, quantize
+from modelops.quantizer.proof import Proof
+from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper, numpy_helper
 

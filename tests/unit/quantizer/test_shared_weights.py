@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 from form_cases import FLOAT, W, decisions, normalized
 from modelops.model.reader import all_graphs, read_model
-from modelops.quantizer.quantize import Proof, quantize
+from modelops.quantizer.proof import Proof
+from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper
 
