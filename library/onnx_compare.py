@@ -264,24 +264,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.base import memory
 from ansible.module_utils.modelops.base.errors import ModelOpsError
-from ansible.module_utils.modelops.base.files import sha256_file
-from ansible.module_utils.modelops.base.json_values import json_safe
 from ansible.module_utils.modelops.base.progress import told
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES, SESSION
 from ansible.module_utils.modelops.judging import gates
-from ansible.module_utils.modelops.measuring import golden, needs, neighbour
-from ansible.module_utils.modelops.measuring.compare import (
-    benchmark,
-    compare,
-    cpu,
-    figures,
-    versions,
-)
+from ansible.module_utils.modelops.measuring import needs, ways
+from ansible.module_utils.modelops.measuring.compare import figures
 from ansible.module_utils.modelops.measuring.session import Setup
-from ansible.module_utils.modelops.measuring.similarity import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -292,11 +282,7 @@ MODULE: dict[str, Any] = {
         "golden": {"type": "path"},
         "candidate": {"type": "path", "required": True},
         "runs": {"type": "int", "default": 5},
-        "mode": {
-            "type": "str",
-            "choices": ["auto", "both", "in_turn", "golden"],
-            "default": "auto",
-        },
+        "mode": {"type": "str", "choices": [needs.AUTO, *needs.MODES], "default": needs.AUTO},
         "gates": {
             "type": "list",
             "elements": "dict",
@@ -322,9 +308,6 @@ MODULE: dict[str, Any] = {
     },
     "supports_check_mode": True,
 }
-# Options that shape the figures, beside the models; gates and limits do not.
-RUN_OPTIONS = ("samples", "runs", "seed", "ranges", "shapes")
-SESSION_OPTIONS = ("providers", "reference_providers", "threads", "session_options")
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -351,108 +334,25 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     brought = not params["golden"] or Path(params["golden"]).exists()  # check mode brings nothing
     if check_mode and (record is None or record.is_empty or params["remeasure"] or not brought):
         return _not_measured(record)
-    key = _record_key(params, setup) if record else {}
+    key = ways.key(params, setup) if record else {}
     # What was measured in any way that may be taken is kept, however much memory is free today.
-    for mode in _possible(params) if record and not params["remeasure"] else ():
+    for mode in ways.possible(params) if record and not params["remeasure"] else ():
         found = record.get({**key, "mode": mode}) if record else None
         if found is not None:
             return _judged(found, params, record, measured=False)
     if check_mode:
         return _not_measured(record)
     with told(params["progress_file"]) as tell:
-        comparison = _given(params) or _measure(params, replace(setup, tell=tell))
+        comparison = ways.given(params) or ways.measure(
+            params, replace(setup, tell=tell), lambda so_far: not _too_noisy(params, so_far)
+        )
     if record:
         record.put({**key, "mode": comparison["way"]["mode"]}, comparison)
     return _judged(comparison, params, record, measured=True)
 
 
-def _given(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the quantizer measured, as a comparison; empty where it did not."""
-    if not params["figures"]:
-        return {}
-    way = {
-        "mode": needs.IN_TURN,
-        "why": "the quantizer measured it in this run",
-        "protection": neighbour.protection(None),
-    }
-    return {**params["figures"], "way": way}
-
-
-def _possible(params: Mapping[str, Any]) -> list[str]:
-    """Return the modes that may be taken, the best first."""
-    wanted = params["mode"]
-    modes = [needs.BOTH, needs.IN_TURN] if params["reference"] else []
-    modes += [needs.GOLDEN] if params["golden"] else []
-    return modes if wanted == needs.AUTO else [mode for mode in modes if mode == wanted]
-
-
-def _way(
-    params: Mapping[str, Any], samples: int
-) -> tuple[needs.Choice, needs.Load | None, needs.Load]:
-    """Choose how to measure; return that, and what each model takes."""
-    candidate = needs.of(Path(params["candidate"]))
-    reference = None
-    if params["reference"] and params["mode"] != needs.GOLDEN:  # golden mode does without
-        reference = needs.of(Path(params["reference"]))
-    kept = 0 if params["golden"] else samples
-    needed = needs.table(reference, candidate, kept, _possible(params))
-    free = memory.available_bytes()
-    return needs.choose(params["mode"], needed, free, params["candidate"]), reference, candidate
-
-
-def _measure(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
-    for name in ("reference", "candidate"):
-        needless = name == "reference" and params["mode"] == needs.GOLDEN
-        if params[name] and not needless and not Path(params[name]).is_file():
-            raise ModelOpsError(
-                "there is no such model", where=params[name], remedy="Check the path."
-            )
-    samples = setup.sample_count(params["samples"])
-    way, fp32, int8 = _way(params, samples)
-    free, processes = way.available, 2 if way.mode == needs.BOTH else 1
-    setup = replace(setup, memory_limit=neighbour.limit(int8.running, free, processes))
-    facts = {**way.facts(), "protection": neighbour.protection(setup.memory_limit)}
-    candidate, rows = Path(params["candidate"]), None
-    if params["golden"]:
-        rows = golden.compare(candidate, Path(params["golden"]), setup)
-    if way.mode == needs.GOLDEN or fp32 is None:
-        alone = benchmark(candidate, runs=params["runs"], setup=setup)
-        known = {"similarity": worst(rows or []), "similarity_rows": rows, "candidate": alone}
-        return dict(json_safe({**known, "way": facts}))
-    # In turn the outputs that are kept stay in the account of the process that made them.
-    kept = fp32.outputs * (samples if way.mode == needs.IN_TURN else 1)
-    comparison = compare(
-        Path(params["reference"]),
-        candidate,
-        samples=samples,
-        runs=params["runs"],
-        setup=setup,
-        interleave=way.mode == needs.BOTH,
-        more_rounds=params["remeasure_limit"],
-        settled=lambda so_far: not _too_noisy(params, so_far),
-        rows=rows,
-        reference_setup=replace(
-            setup,
-            providers=params["reference_providers"] or setup.providers,
-            memory_limit=neighbour.limit(fp32.loaded + kept, free, processes),
-        ),
-    )
-    return dict(json_safe({**comparison, "way": facts}))
-
-
 def _too_noisy(params: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool:
     return gates.too_noisy(gates.judge(params["gates"], figures(comparison)))
-
-
-def _record_key(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
-    options = {name: params[name] for name in (*RUN_OPTIONS, *SESSION_OPTIONS)}
-    options["inputs_sha256"] = setup.inputs_sha256()
-    if params["golden"]:
-        options["golden_sha256"] = sha256_file(params["golden"])
-    if not params["reference"]:
-        options["reference"] = None
-    runtime = versions(setup)["onnxruntime"]
-    return {"models": params["key"], "options": options, "onnxruntime": runtime, "cpu": cpu()}
 
 
 def _judged(
@@ -465,26 +365,13 @@ def _judged(
     if params["reference"] and comparison["way"]["mode"] == needs.GOLDEN:
         asked = gates.without_reference(asked)
     rows = gates.judge(asked, figures(comparison))
-    notes = list(record.notes) if record else []
-    for side in ("reference", "candidate"):
-        if unused := comparison.get(side, {}).get("providers_unused"):
-            notes.append(f"The {side} did not use {', '.join(unused)}, which was asked for.")
-    if not comparison.get("reference", {}).get("finite", True):
-        notes.append(
-            "The reference itself gives values that are not finite with these inputs: set ranges,"
-            " shapes or inputs to such as it is made for."
-        )
-    if params["inputs"]:
-        notes.append("Measured on real inputs, those of the file that inputs names.")
-    way = comparison["way"]
-    notes.append(f"Measured in mode {way['mode']}: {way['why']}. Protection: {way['protection']}.")
     parts = {name: part for name, part in comparison.items() if name != "similarity"}
     return {
         "changed": measured and record is not None,
         "measured": measured,
         "verdict": gates.overall(rows),
         "judged": rows,
-        "notes": notes,
+        "notes": [*(record.notes if record else []), *ways.notes(comparison, params)],
         **comparison["similarity"],
         **parts,
     }

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import ModelOpsError
+from .child import Child
 from .index_ranges import meaningful
 from .outputs import Output, open_in, opened
 from .outputs import compare as outputs_alike
-from .session import Child, Model, Setup
+from .session import Model, Setup
 from .similarity import worst
 
 __all__ = ["Setup", "benchmark", "compare", "cpu", "figures", "versions"]
@@ -163,22 +164,13 @@ def compare(
     samples = 0 if rows is not None else setup.sample_count(samples)
     with setup.work_folder() as work, contextlib.ExitStack() as loaded:
         models = Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
-        pair = _Pair(*models, loaded, rows)
-        if interleave:
-            loaded.enter_context(pair.reference)
-            loaded.enter_context(pair.candidate)
-            pair.first_round_interleaved(samples, runs)
-        else:
-            pair.first_round_in_turn(samples, runs)
+        pair = _Pair(*models, loaded, rows, interleave)
+        pair.first_round(samples, runs)
         result = pair.result()
         for _ in range(more_rounds):
             if settled(result):
                 break
-            more = len(pair.reference.seconds)
-            if interleave:
-                pair.time_interleaved(more)
-            else:
-                pair.time_in_turn(more)
+            pair.time(len(pair.reference.seconds))
             result = pair.result()
         return result
 
@@ -207,13 +199,30 @@ class _Pair:
         reference: Model,
         candidate: Model,
         stack: contextlib.ExitStack,
-        rows: list[dict[str, Any]] | None = None,
+        rows: list[dict[str, Any]] | None,
+        interleave: bool,
     ) -> None:
         self.reference, self.candidate = reference, candidate
-        self._stack = stack
+        self._stack, self._interleave = stack, interleave
         self._rows = [] if rows is None else rows
 
-    def first_round_interleaved(self, samples: int, runs: int) -> None:
+    def first_round(self, samples: int, runs: int) -> None:
+        """Compare the outputs of each sample, and time so many pairs of runs."""
+        if self._interleave:
+            self._first_round_interleaved(samples, runs)
+        else:
+            self._first_round_in_turn(samples, runs)
+
+    def time(self, runs: int) -> None:
+        """Time so many pairs of runs more."""
+        if self._interleave:
+            self._time_interleaved(runs)
+        else:
+            self._time_in_turn(runs)
+
+    def _first_round_interleaved(self, samples: int, runs: int) -> None:
+        for model in (self.reference, self.candidate):
+            self._stack.enter_context(model)
         self._require_alike()
         for sample in range(samples):
             with opened(self.reference.run(sample, inspect=True, share=True)) as outputs:
@@ -221,15 +230,15 @@ class _Pair:
         if not samples:
             self.reference.run(inspect=True)
             self.candidate.run(inspect=True)
-        self.time_interleaved(runs)
+        self._time_interleaved(runs)
 
-    def time_interleaved(self, runs: int) -> None:
+    def _time_interleaved(self, runs: int) -> None:
         for number in range(runs):
             both = (self.reference, self.candidate)
             for model in both if number % 2 == 0 else reversed(both):
                 model.run(timed=True, inspect=number == runs - 1)
 
-    def first_round_in_turn(self, samples: int, runs: int) -> None:
+    def _first_round_in_turn(self, samples: int, runs: int) -> None:
         """Never have both models in memory; the reference's outputs stay there meanwhile."""
         kept = []
         with self.reference:
@@ -246,7 +255,7 @@ class _Pair:
                 self.candidate.run(inspect=True)
             _time(self.candidate, runs)
 
-    def time_in_turn(self, runs: int) -> None:
+    def _time_in_turn(self, runs: int) -> None:
         for model in (self.reference, self.candidate):
             with model:
                 model.run()

@@ -1,6 +1,6 @@
 """Inputs of a measured model: what a session says of them, seeded values, and values from a file.
 
-Runs in the child process too (see session.py): it imports the standard library and numpy only.
+Runs in the child process too (see child.py): it imports the standard library and numpy only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Outputs of a measured model: memory that the measuring process reads too, checks, positions.
 
-Runs in the child process (see session.py): it imports the standard library and numpy only.
+Runs in the child process (see child.py): it imports the standard library and numpy only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The child process that holds one onnxruntime session and answers JSON lines.
 
 This file, session_inputs.py, session_outputs.py and base/memory.py need the standard library, numpy
-and onnxruntime alone: their text is handed to a fresh interpreter (see session.py), which has no
+and onnxruntime alone: their text is handed to a fresh interpreter (see child.py), which has no
 package. One request a line on standard input, one reply a line on standard output:
 
     {"do": "start"}  -> versions, available providers, rss_before_bytes

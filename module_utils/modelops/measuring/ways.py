@@ -1,0 +1,147 @@
+"""The way that two models are measured: both at once, one after the other, or one alone.
+
+What memory allows decides (see needs); the options are those of onnx_compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..base import memory
+from ..base.errors import ModelOpsError
+from ..base.files import sha256_file
+from ..base.json_values import json_safe
+from . import golden, needs, neighbour
+from .compare import benchmark, compare, cpu, versions
+from .session import Setup
+from .similarity import worst
+
+# Options that shape the figures, beside the models; gates and limits do not.
+RUN_OPTIONS = ("samples", "runs", "seed", "ranges", "shapes")
+SESSION_OPTIONS = ("providers", "reference_providers", "threads", "session_options")
+
+
+def given(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the quantizer measured, as a comparison; empty where it did not."""
+    if not params["figures"]:
+        return {}
+    way = {
+        "mode": needs.IN_TURN,
+        "why": "the quantizer measured it in this run",
+        "protection": neighbour.protection(None),
+    }
+    return {**params["figures"], "way": way}
+
+
+def possible(params: Mapping[str, Any]) -> list[str]:
+    """Return the modes that may be taken, the best first."""
+    wanted = params["mode"]
+    modes = [needs.BOTH, needs.IN_TURN] if params["reference"] else []
+    modes += [needs.GOLDEN] if params["golden"] else []
+    return modes if wanted == needs.AUTO else [mode for mode in modes if mode == wanted]
+
+
+def _way(
+    params: Mapping[str, Any], samples: int
+) -> tuple[needs.Choice, needs.Load | None, needs.Load]:
+    """Choose how to measure; return that, and what each model takes."""
+    candidate = needs.of(Path(params["candidate"]))
+    reference = None
+    if params["reference"] and params["mode"] != needs.GOLDEN:  # golden mode does without
+        reference = needs.of(Path(params["reference"]))
+    kept = 0 if params["golden"] else samples
+    needed = needs.table(reference, candidate, kept, possible(params))
+    free = memory.available_bytes()
+    return needs.choose(params["mode"], needed, free, params["candidate"]), reference, candidate
+
+
+def measure(
+    params: Mapping[str, Any], setup: Setup, settled: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any]:
+    """Measure in the best mode that fits into the memory.
+
+    Args:
+        params: the options of onnx_compare.
+        settled: tells of a comparison that no further round of runs is needed.
+
+    Returns:
+        As compare.compare, and `way`: the mode, why, and how the process is protected.
+
+    Raises:
+        ModelOpsError: a model is missing, no mode fits, or as compare.compare.
+    """
+    for name in ("reference", "candidate"):
+        needless = name == "reference" and params["mode"] == needs.GOLDEN
+        if params[name] and not needless and not Path(params[name]).is_file():
+            raise ModelOpsError(
+                "there is no such model", where=params[name], remedy="Check the path."
+            )
+    samples = setup.sample_count(params["samples"])
+    way, fp32, int8 = _way(params, samples)
+    free, processes = way.available, 2 if way.mode == needs.BOTH else 1
+    setup = replace(setup, memory_limit=neighbour.limit(int8.running, free, processes))
+    facts = {**way.facts(), "protection": neighbour.protection(setup.memory_limit)}
+    candidate, rows = Path(params["candidate"]), None
+    if params["golden"]:
+        rows = golden.compare(candidate, Path(params["golden"]), setup)
+    if way.mode == needs.GOLDEN or fp32 is None:
+        alone = benchmark(candidate, runs=params["runs"], setup=setup)
+        known = {"similarity": worst(rows or []), "similarity_rows": rows, "candidate": alone}
+        return dict(json_safe({**known, "way": facts}))
+    # In turn the outputs that are kept stay in the account of the process that made them.
+    kept = fp32.outputs * (samples if way.mode == needs.IN_TURN else 1)
+    comparison = compare(
+        Path(params["reference"]),
+        candidate,
+        samples=samples,
+        runs=params["runs"],
+        setup=setup,
+        interleave=way.mode == needs.BOTH,
+        more_rounds=params["remeasure_limit"],
+        settled=settled,
+        rows=rows,
+        reference_setup=replace(
+            setup,
+            providers=params["reference_providers"] or setup.providers,
+            memory_limit=neighbour.limit(fp32.loaded + kept, free, processes),
+        ),
+    )
+    return dict(json_safe({**comparison, "way": facts}))
+
+
+def notes(comparison: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """Return what people should know of how a comparison was made."""
+    unused = {
+        side: comparison.get(side, {}).get("providers_unused")
+        for side in ("reference", "candidate")
+    }
+    told = [
+        f"The {side} did not use {', '.join(names)}, which was asked for."
+        for side, names in unused.items()
+        if names
+    ]
+    if not comparison.get("reference", {}).get("finite", True):
+        told.append(
+            "The reference itself gives values that are not finite with these inputs: set ranges,"
+            " shapes or inputs to such as it is made for."
+        )
+    if params["inputs"]:
+        told.append("Measured on real inputs, those of the file that inputs names.")
+    way = comparison["way"]
+    told.append(f"Measured in mode {way['mode']}: {way['why']}. Protection: {way['protection']}.")
+    return told
+
+
+def key(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    """Return all that shapes the figures: under an equal key a record holds them still."""
+    options = {name: params[name] for name in (*RUN_OPTIONS, *SESSION_OPTIONS)}
+    options["inputs_sha256"] = setup.inputs_sha256()
+    if params["golden"]:
+        options["golden_sha256"] = sha256_file(params["golden"])
+    if not params["reference"]:
+        options["reference"] = None
+    runtime = versions(setup)["onnxruntime"]
+    return {"models": params["key"], "options": options, "onnxruntime": runtime, "cpu": cpu()}
