@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from modelops.model.reader import all_graphs
+from modelops.model.walk import all_graphs
 from numpy.typing import NDArray
 from onnx import TensorProto
 

@@ -34,7 +34,7 @@ from hypothesis import strategies as st  # noqa: E402
 from modelops.base.errors import ModelOpsError  # noqa: E402
 from modelops.base.memory import peak_rss_bytes  # noqa: E402
 from modelops.model import protobuf  # noqa: E402
-from modelops.model.reader import all_graphs  # noqa: E402
+from modelops.model.walk import all_graphs  # noqa: E402
 from modelops.model.weights import DERIVING  # noqa: E402
 from modelops.quantizer import forms  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from onnx import AttributeProto, NodeProto, helper
 
-from .reader import all_graphs
+from .walk import all_graphs
 from .weights import Constant, Derived, is_worth
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import math
-import re
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, TensorProto
 
 from ..base.errors import ModelOpsError, raise_all
 from . import order, protobuf
-from .checks import find_problems, is_text, stored_bytes
+from .checks import find_problems, is_text
 from .inline_functions import inlined
+from .locate import FETCH_AGAIN, Extent, locate, unreadable
+from .walk import all_graphs, is_external, node_reads
 
 # Operators that only a quantized model has. Quantizing one again would stack errors silently.
 QUANTIZED_OPS = frozenset({
@@ -28,30 +25,10 @@ QUANTIZED_OPS = frozenset({
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 
 OLDEST_OPSET = 7
-FETCH_AGAIN = "Export or copy the model again, with its data file."
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Where the raw little-endian bytes of a tensor lie: a file, and a range in bytes."""
-
-    path: Path
-    offset: int
-    length: int
-
-
-def unreadable(path: Path, error: OSError) -> ModelOpsError:
-    """Return what to say of a failing read: the system's own error does not name the file."""
-    return ModelOpsError(
-        f"the file cannot be read ({error.strerror})",
-        where=path,
-        remedy="Check its permissions, that no other program keeps it open for itself, and the disk"
-        " (dmesg, smartctl), and copy it again.",
-    )
 
 
 def read_model(path: Path, fold_inputs: bool = False) -> ModelProto:
-    """Read a model's graph; its weights stay on disk, external and inline ones (see skeleton).
+    """Read a model's graph; its weights stay on disk, external and inline ones (see protobuf).
 
     Its nodes are in topological order, if they have one.
 
@@ -123,135 +100,6 @@ def _lift_constants(graph: GraphProto) -> None:
         graph.node.extend(kept)
 
 
-def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    """Yield the graphs that a node carries as attributes (If, Loop, Scan)."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
-def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """Yield a graph and every graph nested in it, outermost first."""
-    yield graph
-    for node in graph.node:
-        for inner in subgraphs(node):
-            yield from all_graphs(inner)
-
-
-def names_read(graph: GraphProto) -> set[str]:
-    """Return the names that a graph's nodes, outputs and nested graphs read."""
-    return {value.name for value in graph.output}.union(*map(node_reads, graph.node))
-
-
-def node_reads(node: NodeProto) -> set[str]:
-    """Return the names that a node reads, within its nested graphs too."""
-    return set(node.input).union(*map(free_names, subgraphs(node)))
-
-
-def free_names(graph: GraphProto) -> set[str]:
-    """Return the names that a graph reads from outside of it."""
-    own = {value.name for value in graph.input}
-    own.update(tensor.name for tensor in graph.initializer)
-    own.update(sparse.values.name for sparse in graph.sparse_initializer)
-    own.update(name for node in graph.node for name in node.output)
-    return names_read(graph) - own
-
-
-def all_names(model: ModelProto) -> set[str]:
-    """Return every name of a value, tensor or node in a model."""
-    names: set[str] = set()
-    for graph in all_graphs(model.graph):
-        names.update(value.name for value in (*graph.input, *graph.output))
-        names.update(tensor.name for tensor in graph.initializer)
-        names.update(sparse.values.name for sparse in graph.sparse_initializer)
-        for node in graph.node:
-            names.add(node.name)
-            names.update(node.input)
-            names.update(node.output)
-    return names
-
-
-def element_count(tensor: TensorProto) -> int:
-    """Return the number of elements of a tensor; a scalar has one."""
-    return math.prod(tensor.dims)
-
-
-def is_external(tensor: TensorProto) -> bool:
-    """Tell whether a tensor's bytes lie outside the graph file."""
-    return bool(tensor.data_location == TensorProto.EXTERNAL)
-
-
-def locate(tensor: TensorProto, model: Path) -> Extent:
-    """Find the bytes of an external tensor, trusting nothing that the graph says about them.
-
-    Args:
-        model: the graph file; a tensor may lie in it (see skeleton) or in a file of its folder.
-
-    Raises:
-        ModelOpsError: the location leaves the model's folder, is a link, is missing or too short,
-            or offset and length contradict the tensor's shape.
-    """
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    path = model.parent / location
-    where = f"tensor {tensor.name!r} in {path}"
-    posix, windows = PurePosixPath(location), PureWindowsPath(location)
-    if (
-        not location
-        or posix.is_absolute()
-        or windows.drive
-        or windows.root
-        or ".." in posix.parts
-        or ".." in windows.parts
-        or "\0" in location
-    ):
-        raise ModelOpsError(
-            f"external data location {location!r} leads out of the model's folder",
-            where=f"tensor {tensor.name!r}",
-            remedy="Such a file can read any file of this host; get the model from its maker.",
-        )
-    if location != model.name:
-        _require_plain_file(model.parent, posix)
-    needed = stored_bytes(tensor.data_type, element_count(tensor))
-    if needed is None:
-        raise ModelOpsError(
-            f"external data of type {tensor.data_type} is not supported",
-            where=where,
-            remedy=FETCH_AGAIN,
-        )
-    offset = _number(entries.get("offset", "0"))
-    length = _number(entries.get("length", str(needed)))
-    if offset is None or length is None:
-        raise ModelOpsError(
-            f"offset {entries.get('offset')!r} or length {entries.get('length')!r} is no number",
-            where=where,
-            remedy=FETCH_AGAIN,
-        )
-    size = path.stat().st_size
-    if min(offset, needed) < 0 or length != needed:
-        raise ModelOpsError(
-            f"its shape {list(tensor.dims)} needs {needed:,} bytes, but the graph says offset"
-            f" {offset:,} and length {length:,}",
-            where=where,
-            remedy=FETCH_AGAIN,
-        )
-    if offset + length > size:
-        raise ModelOpsError(
-            f"the data file is truncated: bytes {offset:,} to {offset + length:,} are needed, it"
-            f" has {size:,}",
-            where=where,
-            remedy=FETCH_AGAIN,
-        )
-    return Extent(path, offset, length)
-
-
-def _number(text: str) -> int | None:
-    """Read a number as the exporters write them; int() would take `1_0` and ` 8`."""
-    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
-
-
 def validate(model: ModelProto, path: Path) -> set[Path]:
     """Refuse a model that could not be quantized, or not be trusted, before anything is written.
 
@@ -296,43 +144,6 @@ def _require_opset(model: ModelProto, path: Path) -> None:
             remedy='Export the model with a newer opset, or convert it: python -c "import onnx,'
             " onnx.version_converter as v; onnx.save(v.convert_version(onnx.load('OLD.onnx'), 13),"
             " 'NEW.onnx')\"",
-        )
-
-
-def _require_plain_file(folder: Path, location: PurePosixPath) -> None:
-    """Refuse links: onnx refuses them too, and a link can point at any file of the host."""
-    path = folder
-    status = folder.stat()
-    for part in location.parts:
-        path = path / part
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            raise ModelOpsError(
-                "the model's data file is missing", where=path, remedy=FETCH_AGAIN
-            ) from None
-        except (NotADirectoryError, OSError) as error:
-            raise ModelOpsError(
-                f"the model's data file cannot be reached ({error.strerror})",
-                where=path,
-                remedy=FETCH_AGAIN,
-            ) from None
-        if stat.S_ISLNK(status.st_mode):
-            raise ModelOpsError(
-                "the model's data is reached through a symbolic link",
-                where=path,
-                remedy="Put the file itself there; a link could name any file of this host.",
-            )
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelOpsError(
-            "the model's data is not a regular file", where=path, remedy=FETCH_AGAIN
-        )
-    if status.st_nlink > 1:
-        raise ModelOpsError(
-            f"the model's data file has {status.st_nlink} hard links",
-            where=path,
-            remedy="Copy it (cp FILE NEW && mv NEW FILE): onnx refuses such files, and a change"
-            " through the other name would go unseen.",
         )
 
 

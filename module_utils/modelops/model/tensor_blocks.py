@@ -17,7 +17,8 @@ import numpy.typing as npt
 from onnx import TensorProto, numpy_helper
 
 from ..base.errors import ModelOpsError
-from .reader import Extent, element_count, is_external, locate, unreadable
+from .locate import Extent, locate, unreadable
+from .walk import element_count, is_external
 
 F32 = npt.NDArray[np.float32]
 

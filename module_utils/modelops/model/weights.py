@@ -11,7 +11,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 
 from .checks import ITEM_BYTES
 from .learned import Learned
-from .reader import element_count, is_external, node_reads
+from .walk import element_count, is_external, node_reads
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 # What stands between stored floats and a weight: exporters move values (the gates of an LSTM), and

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from onnx import TensorProto
 
 from ..base.files import CHUNK
-from ..model.reader import Extent
+from ..model.locate import Extent
 from ..model.tensor_blocks import read_exactly
 from .int8 import Buffer, require_finite
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from ..model.learned import NOTHING, Learned
+from ..model.locate import locate
 from ..model.loop_weights import capture
-from ..model.reader import all_graphs, all_names, is_external, locate, names_read, subgraphs
 from ..model.tensor_blocks import Files
+from ..model.walk import all_graphs, all_names, is_external, names_read, subgraphs
 from ..model.weights import (
     DERIVING,
     Constant,

@@ -11,7 +11,7 @@ from typing import Any
 from onnx import ModelProto, NodeProto
 
 from ..base.errors import ModelOpsError
-from ..model.reader import all_graphs
+from ..model.walk import all_graphs
 from .forms import FORMS
 from .tensors import LAST
 

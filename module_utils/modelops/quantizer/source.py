@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base.errors import ModelOpsError
 from ..base.files import sha256_file
-from ..model.reader import unreadable
+from ..model.locate import unreadable
 
 
 class Source:

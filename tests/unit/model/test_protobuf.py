@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops.model import protobuf
-from modelops.model.reader import all_graphs, locate
+from modelops.model.locate import locate
+from modelops.model.walk import all_graphs
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper, numpy_helper

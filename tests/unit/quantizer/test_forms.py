@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from form_cases import BOUNDS, CASES, FLOAT, W, build, decisions, node, sorted_gates
-from modelops.model.reader import all_graphs, read_model
+from modelops.model.reader import read_model
+from modelops.model.walk import all_graphs
 from modelops.model.weights import DERIVING
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import WEIGHTS, Recipe

@@ -8,7 +8,7 @@ import models
 import onnx
 import pytest
 from form_cases import build
-from modelops.model.reader import all_graphs
+from modelops.model.walk import all_graphs
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
 from onnx import helper

@@ -9,7 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 from modelops.measuring.compare import Setup, compare
-from modelops.model.reader import all_graphs, read_model
+from modelops.model.reader import read_model
+from modelops.model.walk import all_graphs
 from modelops.quantizer.forms import DYNAMIC, FP32, ROWS
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import WEIGHTS, Recipe

@@ -11,7 +11,8 @@ import onnx
 import onnxruntime
 import pytest
 from form_cases import FLOAT, W, decisions, normalized
-from modelops.model.reader import all_graphs, read_model
+from modelops.model.reader import read_model
+from modelops.model.walk import all_graphs
 from modelops.quantizer.proof import Proof
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
