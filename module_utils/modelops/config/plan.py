@@ -8,195 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
 from ..base.errors import ModelOpsError, raise_all
 from ..base.finding import Finding, finding
-from . import byte_edits, env_edit, yaml_edit, yaml_find
-from .values import Found, Value, plain, restoring, same
-from .yaml_block import Block
-from .yaml_document import Document
-
-VARIABLE = re.compile(r"^~|[${]")  # what a loader may replace before it opens a file
-Values = Mapping[str, Value]
-Owners = dict[str, Found | None]  # the owner's values from before INT8, by key
-ENVIRONMENT = "environment_file"
-FP32, INT8, OTHER, UNKNOWN = "fp32", "int8", "other", "unknown"
-
-
-class Config(Protocol):
-    """A configuration file of some format, parsed."""
-
-    name: str  # what holds our keys, for messages
-
-    def read(self, keys: Iterable[str]) -> Owners: ...
-
-    def says(self, key: str) -> tuple[Any, int] | None:
-        """Return the value that the service finds, and its line; None where it finds none."""
-
-    def missing(self, keys: list[str]) -> ModelOpsError:
-        """Say that keys are not there, and what to do."""
-
-    def plan(self, values: Values) -> list[byte_edits.Edit]: ...
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the inventory says about the configuration; see roles/sarai/defaults/main.yml."""
-
-    file: str
-    home: str
-    manager: str
-    block: yaml_find.Path | None  # None: found by `name`
-    name: str
-    key: str  # the one that names the model
-    fp32: dict[str, Any]
-    int8: dict[str, Any]
-    requires: dict[str, Any]
-    add: tuple[str, ...]
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Wanted:
-        """Check what an inventory gives.
-
-        Raises:
-            ModelOpsError: it contradicts itself.
-        """
-        where, key = given["file"], str(given["path_key"])
-
-        def values(found: Values) -> dict[str, Any]:
-            scalars = plain(found, where)
-            if given["manager"] != ENVIRONMENT:
-                return scalars
-            return {name: env_edit.text(value) for name, value in scalars.items()}
-
-        made = cls(
-            file=str(where),
-            home=str(given["home"]),
-            manager=str(given["manager"]),
-            block=yaml_find.parts(given["block"]),
-            name=str(given["block_name"]),
-            key=key,
-            fp32=values(given["fp32"]),
-            int8=values(given["int8"]),
-            requires=plain(given["requires"], where),
-            add=tuple(str(key) for key in given["add"]),
-        )
-        if made.manager not in _FORMATS:
-            raise ModelOpsError(
-                f"sarai_config_manager is {made.manager!r}",
-                where=where,
-                remedy=f"Write one of: {', '.join(_FORMATS)}.",
-            )
-        for variable in ("fp32", "int8"):
-            if not isinstance(getattr(made, variable).get(key), str):
-                raise ModelOpsError(
-                    f"sarai_config_{variable} has no text {key}, the key that names the model",
-                    where=where,
-                    remedy=f"Give it there, or correct sarai_config_path_key ({key}).",
-                )
-        if made.meaning(made.fp32[key]) == made.meaning(made.int8[key]):
-            raise ModelOpsError(
-                f"sarai_config_fp32 and sarai_config_int8 both name {made.int8[key]}",
-                where=where,
-                remedy="Name the FP32 model in sarai_config_fp32.",
-            )
-        return made
-
-    def meaning(self, path: str) -> str:
-        """Return the one spelling of a path: absolute, from the service's folder."""
-        return posixpath.normpath(posixpath.join(self.home, path))
-
-    def names(self, value: object) -> str:
-        """Tell which model a value names: FP32, INT8, OTHER, or UNKNOWN.
-
-        A path with a variable in it is known only where its last part tells that it is not INT8.
-        """
-        if not isinstance(value, str):
-            return OTHER
-        for kind, path in ((FP32, self.fp32[self.key]), (INT8, self.int8[self.key])):
-            if value == path or self.meaning(value) == self.meaning(path):
-                return kind
-        last = posixpath.basename(value)
-        if not VARIABLE.search(value):
-            return OTHER
-        told = not VARIABLE.search(last) and last != posixpath.basename(self.int8[self.key])
-        return OTHER if told else UNKNOWN
-
-
-class _Environment:
-    """The file of variables that a systemd unit reads."""
-
-    name = "the file"
-
-    def __init__(self, content: bytes, wanted: Wanted) -> None:
-        self._content, self._where = content, wanted.file
-        self._file = env_edit.Environment(content, wanted.file)
-
-    def read(self, keys: Iterable[str]) -> Owners:
-        return env_edit.read(self._content, keys, self._where)
-
-    def says(self, key: str) -> tuple[Any, int] | None:
-        return self._file.says(key)
-
-    def missing(self, keys: list[str]) -> ModelOpsError:
-        there = ", ".join(dict.fromkeys(one.name for one in self._file.all)) or "none"
-        return ModelOpsError(
-            f"the file sets no {' and no '.join(keys)}; the variables it sets: {there}",
-            where=self._where,
-            remedy="Name the one that the service reads in sarai_config_path_key, or see that"
-            " sarai_config_file is the EnvironmentFile of its unit.",
-        )
-
-    def plan(self, values: Values) -> list[byte_edits.Edit]:
-        return env_edit.plan(self._content, values, self._where)
-
-
-class _Yaml:
-    """A block of a YAML file."""
-
-    def __init__(self, content: bytes, wanted: Wanted) -> None:
-        self._content, self._where = content, wanted.file
-        self.doc = Document(content, wanted.file)
-        self.path = wanted.block or yaml_find.find(
-            self.doc, wanted.name, wanted.key, without_key=wanted.key in wanted.add
-        )
-        self._block = Block(self.doc, self.path, [wanted.key])
-        self.name = self._block.name
-
-    def read(self, keys: Iterable[str]) -> Owners:
-        return yaml_edit.read(self._content, self.path, keys, self._where)
-
-    def says(self, key: str) -> tuple[Any, int] | None:
-        return self._block.says(key)
-
-    def missing(self, keys: list[str]) -> ModelOpsError:
-        what = f"{self.name} has no {' and no '.join(keys)}"
-        return self.doc.error(*yaml_find.not_found(self.doc, what, keys))
-
-    def plan(self, values: Values) -> list[byte_edits.Edit]:
-        return yaml_edit.plan(self._content, self.path, values, self._where)
-
-
-_FORMATS: dict[str, Callable[[bytes, Wanted], Config]] = {
-    "yaml": _Yaml,
-    ENVIRONMENT: _Environment,
-}
-
-
-def read(content: bytes, wanted: Wanted) -> Config:
-    """Parse a configuration.
-
-    Raises:
-        ModelOpsError: it is malformed, or our keys' place is not in it, or not one.
-    """
-    return _FORMATS[wanted.manager](content, wanted)
+from . import byte_edits, env_edit
+from .formats import Config, Owners, Yaml, read
+from .values import Value, restoring, same
+from .wanted import ENVIRONMENT, FP32, INT8, OTHER, UNKNOWN, Wanted
 
 
 def findings(content: bytes | None, given: Mapping[str, Any]) -> list[Finding]:
@@ -228,7 +50,7 @@ def findings(content: bytes | None, given: Mapping[str, Any]) -> list[Finding]:
     value, line = config.says(wanted.key) or ("no model", 0)
     names = f"{config.name} names {value}" + (f" (line {line})" if line else "")
     rows = [finding("configuration", True, names, "it can be edited", "")]
-    if isinstance(config, _Yaml) and len(config.path) > 1:
+    if isinstance(config, Yaml) and len(config.path) > 1:
         rows.append(
             _advice(
                 f"{config.name} is not at the top of {wanted.file}",
