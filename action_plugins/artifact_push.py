@@ -10,7 +10,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from plugin_utils.background import PATIENCE_S, PosixJob
-from plugin_utils.bridge import Bridge, WindowsJob
+from plugin_utils.bridge import Bridge
+from plugin_utils.windows_job import WindowsJob
 
 KEY_LIMIT_S = 60  # background_key_limit_s: until the push has made its key
 

@@ -16,12 +16,12 @@ from types import SimpleNamespace
 
 import models
 import pytest
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.module_utils.testing import patch_module_args
 from modelops.execution import windows_jobs, without_ansible
 
-from plugin_utils import background, boot, bridge
-from plugin_utils.background import Seen
+from plugin_utils import boot, bridge
+from plugin_utils.reply import decode
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = sorted(path.stem for path in ROOT.glob("library/*.py"))
@@ -54,7 +54,7 @@ class Host:
     def call(self, **call: object) -> dict[str, object]:
         process = self.start(**call)
         stdout, stderr = process.communicate(timeout=60)
-        return bridge.decode({"rc": process.returncode, "stdout": stdout, "stderr": stderr}, "py")
+        return decode({"rc": process.returncode, "stdout": stdout, "stderr": stderr}, "py")
 
     def sample(
         self, job: str, path: Path, megabytes: int = 5, limit_s: float = 60, same: str = "x"
@@ -310,7 +310,7 @@ def test_a_job_whose_python_fails_says_why(host, tmp_path):
     ansible.write_text('{"finished": true, "rc": 106, "stderr": "failed to locate pyvenv.cfg"}')
     seen = host.look("j", wait_s=9, results_file=str(ansible))
     assert seen["state"] == "gone"
-    assert "the environment of py is broken" in bridge.decode(seen["said"], "py")["msg"]
+    assert "the environment of py is broken" in decode(seen["said"], "py")["msg"]
 
 
 def test_a_job_that_is_started_twice_begins_once(host, tmp_path):
@@ -324,7 +324,7 @@ def test_a_job_that_is_started_twice_begins_once(host, tmp_path):
 def test_a_job_that_cannot_be_noted_says_why(host, tmp_path):
     (host.base / "jobs").write_text("a file")
     said = host.sample("j", tmp_path / "m.onnx").communicate(timeout=60)[0]
-    reply = bridge.decode({"rc": 0, "stdout": said}, "py")
+    reply = decode({"rc": 0, "stdout": said}, "py")
     assert reply["failed"] and "NotADirectoryError" in reply["msg"], reply
 
 
@@ -369,84 +369,6 @@ def wait_for(done) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-FIGURES = {"phase": "sending", "done": 1, "total": 2, "rate": None, "left_s": None,
-           "elapsed_s": 1, "peak_rss_bytes": None}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("sights", "words", "lines"),
-    [
-        ([Seen(figures=FIGURES), Seen(figures=FIGURES), Seen(ended=True)], "", 2),
-        ([Seen(), AnsibleConnectionFailure("cut"), Seen(ended=True)], "", 0),
-        ([Seen(gone="it is gone")], "it is gone", 0),
-        ([AnsibleConnectionFailure("cut")] * 99, "not answered for 2 s while it is at work", 0),
-        ([Seen()] * 99, "did not end within limit_s, 1 s", 0),
-    ],
-)
-def test_a_job_is_watched_with_patience(sights, words, lines, monkeypatch, capsys):
-    clock, sights = [0.0], iter(sights)
-    seconds = SimpleNamespace(
-        monotonic=lambda: clock[0], sleep=lambda s: clock.__setitem__(0, clock[0] + s)
-    )
-    monkeypatch.setattr(background, "time", seconds)
-
-    def look(wait_s: float) -> Seen:
-        seconds.sleep(max(wait_s, 0.1))
-        sight = next(sights)
-        if isinstance(sight, Exception):
-            raise sight
-        return sight
-
-    said = background.Background.watch(None, "here", look, 1, 1 if not lines else 9, 2)
-    assert words in said and bool(words) == bool(said)
-    assert capsys.readouterr().out.count("  here: sending: 1 B of 2 B (50 %)") == lines
-
-
-# ------------------------------------------------------------------ what comes back
-
-
-def test_noise_around_the_answer_is_kept_apart():
-    raw = {
-        "rc": 0,
-        "stdout": f"a .pth prints {{}}\r\n\r\n{boot.MARK}{json.dumps({'result': 1})}\r\nbye",
-        "stderr": "a warning\r\n",
-    }
-    assert bridge.decode(raw, "py") == {
-        "result": 1,
-        "module_stdout": "a .pth prints {}",
-        "module_stderr": "a warning",
-    }
-
-
-FAILED = "Failed to run: 'x': Exception calling \"CreateProcess\": "
-
-
-def test_an_answer_may_tell_of_the_mark_itself():
-    """As one that holds what was called: boot.py is a part of that."""
-    reply = {"said": {"stdout": f"\n{boot.MARK}{{}}\n", "call": f'MARK = "{boot.MARK}"'}}
-    assert bridge.decode({"stdout": f"\n{boot.MARK}{json.dumps(reply)}\n"}, "py") == reply
-
-
-@pytest.mark.parametrize(
-    ("raw", "words"),
-    [
-        ({"rc": 2, "msg": FAILED + "The system cannot find the file"}, "there is no Python at py"),
-        ({"rc": 216, "msg": FAILED + "not compatible"}, "cannot be started"),
-        ({"rc": 4551, "msg": FAILED + "Una directiva bloqueó"}, "application control blocks py"),
-        ({"rc": 106, "stderr": "failed to locate pyvenv.cfg"}, "environment of py is broken"),
-        ({"rc": 103, "stderr": r"No Python at 'C:\P\python.exe'"}, "environment of py is broken"),
-        ({"rc": 1, "stderr": "...\nMemoryError\n"}, "MaxMemoryPerShellMB"),
-        ({"rc": 3221225495, "stderr": ""}, "MaxMemoryPerShellMB"),
-        ({"rc": 1, "stdout": boot.MARK + "{ cut", "stderr": "ouch"}, "gave no answer"),
-        ({"rc": 0, "stdout": boot.MARK}, "gave no answer"),
-        ({"failed": True, "msg": "MODULE FAILURE"}, "gave no answer (exit code None, MODULE"),
-    ],
-)
-def test_no_answer_is_explained(raw, words):
-    result = bridge.decode(raw, "py")
-    assert result["failed"] and words in result["msg"]
 
 
 @pytest.mark.parametrize(
