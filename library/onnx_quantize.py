@@ -244,7 +244,7 @@ from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ansible.module_utils.modelops.base.progress import Progress
 
@@ -341,13 +341,18 @@ def run(
         )
     result["warnings"] = result["notes"]
     if result["changed"]:
-        after = [f"{a['name']} {a['size']} bytes {a['sha256']}" for a in result["artifacts"]]
-        known = [f"{name} {size} bytes" for name, size in before.items()]
-        result["diff"] = {
-            "before": "".join(f"{line}\n" for line in known),
-            "after": "".join(f"{line}\n" for line in after),
-        }
+        result["diff"] = _diff(before, result["artifacts"])
     return result
+
+
+def _diff(before: Mapping[str, int], artifacts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the files that were there, by their sizes, and those that are there now."""
+    known = [f"{name} {size} bytes" for name, size in before.items()]
+    made = [f"{a['name']} {a['size']} bytes {a['sha256']}" for a in artifacts]
+    return {
+        "before": "".join(f"{line}\n" for line in known),
+        "after": "".join(f"{line}\n" for line in made),
+    }
 
 
 def main() -> None:

@@ -68,6 +68,19 @@ class OutsideError(BaseException):
 # --- the models that are broken ----------------------------------------------------------------
 
 
+def own_functions(opsets: list[onnx.OperatorSetIdProto]) -> list[onnx.FunctionProto]:
+    """A function that holds a weight, and one that calls it twice."""
+    node = helper.make_node
+    weight = numpy_helper.from_array(models.random_weight(40, 40))
+    once = [node("Constant", [], ["w"], value=weight)]
+    once.append(node("MatMul", ["a", "w"], ["b"], name="inside"))
+    twice = [node("Once", ["a"], ["b"], domain="own"), node("Once", ["b"], ["c"], domain="own")]
+    return [
+        helper.make_function("own", "Once", ["a"], ["b"], once, opsets[:1]),
+        helper.make_function("own", "Twice", ["a"], ["c"], twice, opsets),
+    ]
+
+
 def operators(path: Path, external: bool) -> Path:
     """A model with each operator that holds weights, and every way to hold one."""
     w = models.random_weight
@@ -117,14 +130,9 @@ def operators(path: Path, external: bool) -> Path:
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     opsets = [helper.make_opsetid(*pair) for pair in (("", 17), ("com.microsoft", 1), ("own", 1))]
-    once = [node("Constant", [], ["w"], value=numpy_helper.from_array(w(40, 40)))]
-    once.append(node("MatMul", ["a", "w"], ["b"], name="inside"))
-    twice = [node("Once", ["a"], ["b"], domain="own"), node("Once", ["b"], ["c"], domain="own")]
-    functions = [
-        helper.make_function("own", "Once", ["a"], ["b"], once, opsets[:1]),
-        helper.make_function("own", "Twice", ["a"], ["c"], twice, opsets),
-    ]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=functions)
+    model = helper.make_model(
+        graph, opset_imports=opsets, ir_version=9, functions=own_functions(opsets)
+    )
     onnx.save_model(
         model, path, size_threshold=2000,
         save_as_external_data=external, convert_attribute=True, location=f"{path.name}.data",

@@ -19,7 +19,7 @@ from typing import Any
 from onnx import ModelProto, TensorProto, helper
 
 from ..base.files import remove
-from ..model.reader import Extent
+from ..model.locate import Extent
 from .data_file import Layout, Segment, copied
 from .plan import Plan
 

@@ -174,41 +174,67 @@ def wait_healthy(
     Raises:
         ModelOpsError: it did not start, died, or does not answer; with what it wrote.
     """
-    started = clock()
-    since, invocation = None, ""
-    before: int | None = None  # a restart by hand does not always reset systemd's count
+    started, health = clock(), _Health(manager.name)
     while True:
         now = clock()
         unit, problem = look()
-        if before is None:
-            before = unit.restarts - (unit.sub == "auto-restart")
-        if unit.restarts > before:
-            problem = _died(unit, unit.restarts - before)
-            break
-        if unit.load == "not-found" or unit.active == "failed":
-            problem = _problem(manager.name, unit)
-            break
-        if problem:
-            if since is not None:
-                # A process that dies stops answering before the manager knows that it is dead.
-                sleep(SETTLE_S)
-                unit, _ = look()
-                if unit.restarts > before or unit.active == "failed":
-                    problem = _died(unit, max(1, unit.restarts - before))
-                problem = f"it was healthy for {now - since:.1f} s, then {problem}"
-                break
-            if now - started >= limit_s:
-                problem = f"it is not healthy after {limit_s:g} s: {problem}"
-                break
-        elif since is None or unit.invocation != invocation:
-            since, invocation = now, unit.invocation
-        if not problem and since is not None and now - since >= hold_s:
-            found = {"unit": unit._asdict(), "healthy": True, "problem": ""}
-            times = {"healthy_after_s": round(since - started, 2), "held_s": round(now - since, 2)}
-            return {**found, **times}
+        over = health.over(unit)
+        if not over and problem and health.since is not None:
+            # A process that dies stops answering before the manager knows that it is dead.
+            sleep(SETTLE_S)
+            unit, _ = look()
+            problem = health.death(unit) or problem
+            over = f"it was healthy for {now - health.since:.1f} s, then {problem}"
+        elif not over and problem and now - started >= limit_s:
+            over = f"it is not healthy after {limit_s:g} s: {problem}"
+        if over:
+            raise _not_healthy(manager, unit, over)
+        if not problem:
+            since = health.note(now, unit)
+            if now - since >= hold_s:
+                found = {"unit": unit._asdict(), "healthy": True, "problem": ""}
+                after, held = round(since - started, 2), round(now - since, 2)
+                return {**found, "healthy_after_s": after, "held_s": held}
         sleep(POLL_S)
+
+
+class _Health:
+    """What the looks at a service told so far.
+
+    Attributes:
+        since: when it was seen healthy first, None while it was not.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.since: float | None = None
+        self._name, self._invocation = name, ""
+        self._before: int | None = None  # a restart by hand does not always reset systemd's count
+
+    def over(self, unit: Unit) -> str:
+        """Return why it need not be waited for any more, or nothing."""
+        if self._before is None:
+            self._before = unit.restarts - (unit.sub == "auto-restart")
+        if unit.restarts > self._before:
+            return _died(unit, unit.restarts - self._before)
+        if unit.load == "not-found" or unit.active == "failed":
+            return _problem(self._name, unit)
+        return ""
+
+    def death(self, unit: Unit) -> str:
+        """Return that it died since it was first looked at, or nothing."""
+        times = unit.restarts - (self._before or 0)
+        return _died(unit, max(1, times)) if times > 0 or unit.active == "failed" else ""
+
+    def note(self, now: float, unit: Unit) -> float:
+        """Note that it is healthy, and return since when: another process begins anew."""
+        if self.since is None or unit.invocation != self._invocation:
+            self.since, self._invocation = now, unit.invocation
+        return self.since
+
+
+def _not_healthy(manager: Manager, unit: Unit, problem: str) -> ModelOpsError:
     text = manager.told(unit.invocation)
-    raise ModelOpsError(
+    return ModelOpsError(
         f"the service is not healthy: {problem}",
         where=manager.name,
         remedy=text,
