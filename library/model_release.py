@@ -57,8 +57,18 @@ options:
     description: The id of the release, for V(staged), V(active) and V(committed).
     type: str
   manifest:
-    description: The manifest of the release, for V(staged) and, in check mode, V(active).
+    description:
+      - The manifest of the release that the run is about, as the controller knows it. What the
+        target keeps of that release counts only where it says the same, and its files are compared
+        with this one. V(query) and V(recovered) then tell RV(lacking).
+      - V(staged) makes a release of it.
     type: dict
+  hashed:
+    description:
+      - What an earlier call of this run returned as RV(hashed). A file that is unchanged since is
+        not hashed again.
+    type: dict
+    default: {}
   incoming:
     description: The folder that V(staged) takes the pair from; C(.incoming/RELEASE) by default.
     type: path
@@ -169,8 +179,13 @@ whole:
   returned: for V(query) and V(recovered)
   type: list
   elements: str
-golden:
-  description: The file of each of these releases that has golden data.
+lacking:
+  description: The files of O(manifest) that are not here, or not right.
+  returned: for V(query) and V(recovered)
+  type: list
+  elements: str
+hashed:
+  description: The files that were hashed and are right, for O(hashed) of a later call.
   returned: for V(query) and V(recovered)
   type: dict
 problems:
@@ -222,6 +237,7 @@ MODULE: dict[str, Any] = {
         "token": {"type": "str", "default": ""},
         "release": {"type": "str"},
         "manifest": {"type": "dict"},
+        "hashed": {"type": "dict", "default": {}},
         "incoming": {"type": "path"},
         "config": {"type": "dict"},
         "previous": {"type": "dict", "default": {}},
@@ -252,7 +268,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if release:
             received.release_id(release)
     root, state = Path(params["root"]), params["state"]
-    store, lock = Store(root, params["name"]), run_lock.place(root, params["name"])
+    store, lock = _store(params), run_lock.place(root, params["name"])
     if state == "query":
         found = operations.query(store, params["verify"])
         return {"changed": False, "lock": run_lock.told(run_lock.holder(lock)), **found}
@@ -265,7 +281,11 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if taken:
             # The timer of the version before may be armed, and runs the archive from there.
             self_revert.write(root / takeover.RELEASES / self_revert.NAME)
-        return _with(taken, _change(Store(root, store.name), params, check_mode))
+        return _with(taken, _change(_store(params), params, check_mode))
+
+
+def _store(params: Mapping[str, Any]) -> Store:
+    return Store(Path(params["root"]), params["name"], params["manifest"], params["hashed"])
 
 
 def _with(taken: list[str], result: dict[str, Any]) -> dict[str, Any]:
@@ -296,7 +316,7 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
                 watcher.start(store, self_revert.NAME, params["watch"], params["confirm_s"])
         return operations.activate(
             store, wanted, config, previous=params["previous"], confirm_s=params["confirm_s"],
-            listed=params["manifest"], unvoid=params["unvoid"], **who,
+            unvoid=params["unvoid"], **who,
         )  # fmt: skip
     if state == "committed":
         return operations.commit(store, wanted, verdict=params["reason"], **who)

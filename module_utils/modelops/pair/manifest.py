@@ -80,6 +80,15 @@ def dump(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def digest(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's file: of all that it says, where the id covers artifacts.
+
+    Returns:
+        64 hex digits.
+    """
+    return hashlib.sha256(dump(manifest)).hexdigest()
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read and check the file of a manifest.
 

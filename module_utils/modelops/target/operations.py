@@ -29,17 +29,16 @@ from .change import (
     switch,
     write_config,
 )
-from .store import FP32, Store, fresh_state, record, stamp
-
-TRANSFER_AGAIN = "Run quantize.yml again: the pair is then transferred again."
+from .store import FP32, TRANSFER_AGAIN, State, Store, fresh_state, record, stamp
 
 
 def query(store: Store, verify: bool) -> dict[str, Any]:
     """Return the state and what is wrong, without changing anything.
 
     Returns:
-        `state`; `whole`: the releases whose artifacts and golden data are right; `golden`: the file
-        of each that has golden data; `problems`; `free_bytes` of the disk.
+        `state`; `whole`: the releases whose artifacts and golden data are right; `lacking`: which
+        files of the release that the controller knows are not here; `problems`; `hashed`: which
+        files need not be hashed again in this run; `free_bytes` of the disk.
     """
     problems: list[str] = []
     whole: list[str] = []
@@ -60,10 +59,22 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
             whole.append(release)
     whole = [release for release in whole if not store.golden_problems(release, verify)]
     free = shutil.disk_usage(store.root).free if store.root.is_dir() else 0
-    golden = {release: str(path) for release in whole if (path := store.golden(release))}
+    lacking = [entry["name"] for entry in _lacking(store, state, store.known)]
     return {
-        "state": state, "whole": whole, "golden": golden, "problems": problems, "free_bytes": free,
+        "state": state, "whole": whole, "lacking": lacking, "problems": problems,
+        "hashed": store.hashed.told, "free_bytes": free,
     }  # fmt: skip
+
+
+def _lacking(store: Store, state: State, listed: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the entries of a release's files that are not here; its manifest here has no say."""
+    if not listed:
+        return []
+    folder, entries = store.folder(listed["release_id"]), listed["artifacts"]
+    files = manifest.files(listed)
+    if state["live"] == listed["release_id"] and not store.whole(store.root, entries, True):
+        files = [entry for entry in files if entry not in entries]
+    return [entry for entry in files if store.whole(folder, [entry], True)]
 
 
 def stage(
@@ -82,7 +93,7 @@ def stage(
     if recovered and check_mode:
         return recovered
     state = store.load()
-    entries = manifest.check(listed)["artifacts"]
+    manifest.check(listed)
     folder = store.folder(release)
     store.require_own(listed, f"release {release}")
     if listed["release_id"] != release:
@@ -92,11 +103,7 @@ def stage(
             remedy=f"Give the manifest of {release}.",
         )
     change = Change(store, state)
-    files = manifest.files(listed)
-    if state["live"] == release and not store.whole(store.root, entries, True):
-        files = [entry for entry in files if entry not in entries]
-    here = {row["name"] for row in manifest.verify(folder, files) if row["ok"]}
-    rows = manifest.verify(incoming, [e for e in files if e["name"] not in here])
+    rows = manifest.verify(incoming, _lacking(store, state, listed))
     wrong = [row for row in rows if not row["ok"]]
     if wrong and not (check_mode and not incoming.is_dir()):
         raise ModelOpsError(
@@ -105,14 +112,12 @@ def stage(
             remedy=TRANSFER_AGAIN,
             mismatched=[row["name"] for row in wrong],
         )
-    if not rows and (folder / manifest.MANIFEST).is_file():
-        return joined(recovered, change.perform(check_mode))
     content = manifest.dump(listed)
+    kept = folder / manifest.MANIFEST
+    if not rows and kept.is_file() and kept.read_bytes() == content:
+        return joined(recovered, change.perform(check_mode))
     change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
-    change.do(
-        f"write {folder / manifest.MANIFEST}",
-        lambda: write_atomic(folder / manifest.MANIFEST, content),
-    )
+    change.do(f"write {kept}", lambda: write_atomic(kept, content))
     for row in sorted(rows, key=lambda row: row["name"], reverse=True):  # the data, then the graph
         move(change, incoming / row["name"], folder / row["name"])
     change.do(f"clear {incoming}", lambda: _clear_incoming(store, incoming))
@@ -127,18 +132,18 @@ def activate(
     previous: Mapping[str, Any],
     confirm_s: int,
     by: str,
-    listed: Mapping[str, Any] | None = None,
     unvoid: bool = False,
     check_mode: bool = False,
 ) -> dict[str, Any]:
     """Make a release the live one and let the configuration name it; a commit must follow.
+
+    Its files are compared by SHA-256 with the manifest that the controller knows (Store.known).
 
     Args:
         config: see config_file.Plan.
         previous: the owner's values from before INT8, kept for the way back.
         confirm_s: seconds until the activation counts as lost when no commit comes.
         by: who does it, for the history.
-        listed: the manifest, for check mode before the pair was staged.
         unvoid: lift the release's being void.
 
     Raises:
@@ -158,13 +163,13 @@ def activate(
     live_wrong = store.live_problems(state, True)
     stays = state["live"] == release and not live_wrong
     staged_wrong = _staged_problems(store, release, True)
-    if not stays and staged_wrong and not (check_mode and listed):
+    if not stays and staged_wrong and not (check_mode and store.known):
         raise ModelOpsError(
             "the release is not complete: " + "; ".join(staged_wrong),
             where=store.folder(release),
             remedy=TRANSFER_AGAIN,
         )
-    listed = listed or store.manifest(release)
+    listed = store.known or store.manifest(release)
     require_way_back(store, listed)
     plan = replace.Plan(config)
     change = Change(store, state)
@@ -199,7 +204,12 @@ def activate(
 
 
 def commit(store: Store, release: str, by: str, verdict: str, check_mode: bool) -> dict[str, Any]:
-    """Confirm an activation: the release is the last good one now."""
+    """Confirm an activation: the release is the last good one now.
+
+    Raises:
+        ModelOpsError: it is not active, or what is live is not that release, by SHA-256 and by the
+            manifest that the controller knows (Store.known).
+    """
     recovered = recover(store, check_mode)
     if recovered and check_mode:
         return recovered
@@ -210,7 +220,7 @@ def commit(store: Store, release: str, by: str, verdict: str, check_mode: bool) 
         raise ModelOpsError(
             f"release {release} is not active, {state['active']} is", where=store.root
         )
-    if not check_mode and (wrong := store.live_problems(state, False)):
+    if not check_mode and (wrong := _not_live(store, state, release)):
         raise ModelOpsError(
             "the live pair is not whole: " + "; ".join(wrong),
             where=store.root,
@@ -220,6 +230,12 @@ def commit(store: Store, release: str, by: str, verdict: str, check_mode: bool) 
         record(change.state, "committed", release, by, verdict)
         change.save(confirmed=True, deadline=None, before=None, last_good=release)
     return joined(recovered, change.perform(check_mode))
+
+
+def _not_live(store: Store, state: State, release: str) -> list[str]:
+    if state["live"] != release:
+        return [f"the live release is {state['live']}"]
+    return store.live_problems(state, True)
 
 
 def revert(
@@ -248,8 +264,8 @@ def revert(
     if state["confirmed"]:
         return joined(recovered, change.perform(check_mode))
     release, to = state["active"], state["before"]["active"]
-    if to != FP32 and (to in state["void"] or _staged_problems(store, to, False)):
-        to = FP32  # the release before is gone or void; FP32 never is
+    if to != FP32 and (to in state["void"] or _staged_problems(store, to, True)):
+        to = FP32  # the release before is gone, ruined or void; FP32 never is
     if void:
         change.state = {**state, "void": {**state["void"], release: reason}}
     try:
@@ -324,8 +340,9 @@ def roll_back(
             where=store.root,
             remedy="Roll back to FP32 or to another release.",
         )
-    stays = state["live"] == to and not store.live_problems(state, False)
-    if not stays and (wrong := _staged_problems(store, to, False)):
+    live_wrong = store.live_problems(state, True)
+    stays = state["live"] == to and not live_wrong
+    if not stays and (wrong := _staged_problems(store, to, True)):
         raise ModelOpsError(
             "there is no such complete release: " + "; ".join(wrong),
             where=store.root,
@@ -334,8 +351,7 @@ def roll_back(
     if stays and state["active"] == to and change.texts.before == change.texts.after:
         return joined(recovered, change.perform(check_mode))
     require_way_back(store, None)
-    damaged = bool(store.live_problems(state, False))
-    switch(change, None if stays else to, damaged=damaged, move_out=not stays)
+    switch(change, None if stays else to, damaged=bool(live_wrong), move_out=not stays)
     record(change.state, "rolled back", to, by, reason)
     change.save(
         active=to, live=to, last_good=to, confirmed=True, deadline=None, before=None, pending=None,

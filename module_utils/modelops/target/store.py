@@ -18,10 +18,12 @@ from ..base.files import write_atomic
 from ..model import declared
 from ..pair import manifest, names
 from . import takeover
+from .hashed import Hashed
 
 SCHEMA = 1
 FP32 = "fp32"
 HISTORY_LENGTH = 200
+TRANSFER_AGAIN = "Run quantize.yml again: the pair is then transferred again."
 # Room that a full disk cannot take: the way back writes a few small files.
 RESERVE_BYTES = 256 << 10
 
@@ -63,13 +65,25 @@ def fresh_state() -> State:
 class Store:
     """What a target keeps of one model, in the folder that all its models share.
 
+    Args:
+        known: the manifest of the release that the call is about, as the controller knows it. What
+            the target keeps of that release counts only where it says the same.
+        hashed: which files the run has hashed already.
+
     Raises:
-        ModelOpsError: no path can be made of the model's name.
+        ModelOpsError: no path can be made of the model's name, or the manifest is not usable.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        known: Mapping[str, Any] | None = None,
+        hashed: Mapping[str, Any] | None = None,
+    ) -> None:
         self.root = root
         self.name = names.check(name)
+        self.hashed = Hashed(hashed or {})
         called = names.of(name)
         # The graph comes first: wherever artifacts move, it leaves first and arrives last.
         self.live = [root / called.int8, root / called.int8_data]
@@ -77,6 +91,9 @@ class Store:
         self.incoming = root / ".incoming"
         self.state_file = self.releases / "state.json"
         self.texts = self.releases / "config"
+        self.known = manifest.check(known, "option manifest") if known else None
+        if self.known:
+            self.require_own(self.known, "option manifest")
 
     @property
     def fp32_graph(self) -> Path:
@@ -154,15 +171,33 @@ class Store:
         """Return the manifest of a release.
 
         Raises:
-            ModelOpsError: it is not usable, or that of another model.
+            ModelOpsError: it is not usable, that of another model or release, or not the one that
+                the controller knows.
         """
         path = self.folder(release) / manifest.MANIFEST
         listed = manifest.load(path)
         self.require_own(listed, path)
+        self._require_bound(listed, release, path)
         return listed
 
+    def _require_bound(self, listed: Mapping[str, Any], release: str, where: Path) -> None:
+        """Refuse a manifest that was changed together with what it lists.
+
+        The folder's name binds the artifacts; the digest of the controller's manifest binds source,
+        golden data and recipe, too.
+        """
+        why = ""
+        if listed["release_id"] != release:
+            why = f"the manifest is that of release {listed['release_id']}, the folder of {release}"
+        elif self.known and self.known["release_id"] == release:
+            found, wanted = manifest.digest(listed), manifest.digest(self.known)
+            if found != wanted:
+                why = f"the manifest has SHA-256 {found}, the one that was made has {wanted}"
+        if why:
+            raise ModelOpsError(why, where=where, remedy=TRANSFER_AGAIN)
+
     def require_own(self, listed: Mapping[str, Any], where: object) -> None:
-        """Refuse a manifest whose artifacts are not one or two files of this model.
+        """Refuse a manifest whose artifacts or source are not files of this model.
 
         Raises:
             ModelOpsError: with what it lists instead.
@@ -175,12 +210,19 @@ class Store:
                 where=where,
                 remedy=f"Give the manifest of a release of {self.name}.",
             )
+        source = {entry["name"] for entry in listed["source"]}
+        if self.fp32_graph.name not in source:
+            raise ModelOpsError(
+                f"the manifest was made from {', '.join(sorted(source))}, and FP32 is"
+                f" {self.fp32_graph.name} here",
+                where=where,
+                remedy=f"Give the manifest of a release that was made from {self.fp32_graph.name}.",
+            )
 
     def whole(self, folder: Path, entries: list[dict[str, Any]], verify: bool) -> list[str]:
         """Return what is wrong with files in a folder, by size, with `verify` by SHA-256 too."""
         if verify:
-            rows = manifest.verify(folder, entries)
-            return [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
+            return self.hashed.problems(folder, entries)
         wrong = []
         for entry in entries:
             path = folder / entry["name"]
@@ -199,11 +241,6 @@ class Store:
         golden = listed.get("golden")
         return self.whole(self.folder(release), [golden], verify) if golden else []
 
-    def golden(self, release: str) -> Path | None:
-        """Return the file of a release's golden data, if its manifest lists some."""
-        listed = self.manifest(release).get("golden")
-        return self.folder(release) / listed["name"] if listed else None
-
     def live_problems(self, state: State, verify: bool) -> list[str]:
         """Return what is wrong with the live pair that the state names; empty when none is."""
         if state["live"] is None:
@@ -221,15 +258,28 @@ class Store:
             source: the manifest's entries of the FP32 files that the release was made from; without
                 it the graph and the data files that it names must be there, whatever is in them.
         """
-        graph = names.of(self.name).fp32
-        if source and graph in {entry["name"] for entry in source}:
-            return self.whole(self.root, source, verify)
+        graph = self.fp32_graph.name
+        if source:
+            return self.whole(self.root, source, verify) or self._source_problems(source)
         files = {graph, *self._data_files(graph)}
         return [
             f"{path}: missing, empty or not a regular file"
             for path in map(self.root.joinpath, sorted(files))
             if path.is_symlink() or not path.is_file() or path.stat().st_size == 0
         ]
+
+    def _source_problems(self, source: list[dict[str, Any]]) -> list[str]:
+        """Return in which names a manifest's source differs from what the FP32 graph reads."""
+        try:
+            files = declared.read(self.fp32_graph).files
+        except ModelOpsError:
+            return []  # the graph has the right SHA-256, and is read by nothing but the service
+        reads = {self.fp32_graph.name, *(Path(name).name for name in files)}
+        found = {entry["name"] for entry in source}
+        if found == reads:
+            return []
+        listed, wanted = (", ".join(sorted(each)) for each in (found, reads))
+        return [f"the release was made from {listed}, and FP32 is {wanted} here"]
 
     def _data_files(self, graph: str) -> list[str]:
         """Return the data files of FP32: as its graph says, else as a release's manifest does."""

@@ -6,6 +6,7 @@ import models
 import pytest
 from modelops.base.errors import ModelOpsError
 from modelops.target import operations
+from modelops.target.store import Store
 from target import CONFIG, FP32_FILES, Target
 
 
@@ -57,7 +58,8 @@ def test_check_mode_before_the_transfer(target):
         path.unlink()
     target.store.incoming.joinpath(a).rmdir()
     assert target.stage(listed, check_mode=True)["changed"]
-    assert target.activate(a, check_mode=True, listed=listed)["changed"]
+    target.store = Store(target.root, "m", listed)
+    assert target.activate(a, check_mode=True)["changed"]
     assert target.in_service() == "fp32"
 
 
