@@ -38,7 +38,7 @@ from modelops.model.walk import all_graphs  # noqa: E402
 from modelops.model.weights import DERIVING  # noqa: E402
 from modelops.quantizer import forms  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
-from modelops.quantizer.recipe import QUANTIZABLE, Recipe  # noqa: E402
+from modelops.quantizer.recipe import FUSED, QUANTIZABLE, Recipe  # noqa: E402
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 CASE_SECONDS = 10
@@ -54,7 +54,7 @@ NUMBERS = ("", "0", "-1", "1", "64", "4096", "x", "1e3", "0x10", " 8", "1_000", 
 NAMES = ("", "x", "w", "w1", "y", "emb", "\0", "ü" * 50, "a/b", "." * 300)
 LOCATIONS = ("", ".", "..", "./m.onnx.data", "m.onnx", "m.onnx.data/", "no", "a\0b", "/etc/passwd",
              "../outside", "x" * 300, "\\\\host\\x", "m.onnx.data//.")  # fmt: skip
-OPS = (*QUANTIZABLE, *sorted(DERIVING), "Constant", "If", "Loop", "Relu", "Add")
+OPS = (*QUANTIZABLE, *FUSED, *sorted(DERIVING), "Constant", "If", "Loop", "Relu", "Add")
 
 
 class HangError(BaseException):
@@ -87,6 +87,7 @@ def operators(path: Path, external: bool) -> Path:
     weights = {
         "w": w(40, 36), "c": w(16, 8, 9), "r": w(1, 96, 24), "l": w(1, 96, 20), "a": w(32, 96),
         "b": w(96), "s": w(2, 34, 33), "half": w(40, 36).astype("float16"), "g": w(72, 24),
+        "o": w(1, 40, 36), "q": models.np.round(w(40, 36) * 30) / models.np.float32(64),
     }  # fmt: skip
     node = helper.make_node
     inner = helper.make_graph(
@@ -116,17 +117,47 @@ def operators(path: Path, external: bool) -> Path:
         node("Gather", ["g", "codes"], ["y11"], name="rows"),
         node("If", ["flag"], ["y12"], name="if", then_branch=inner, else_branch=inner),
         node("Twice", ["x"], ["y13"], name="function", domain="own"),
+        node("MatMul", ["x", "o"], ["y14"], name="ones"),
+        node(
+            "FusedMatMul",
+            ["x", "q"],
+            ["y15"],
+            name="scaled",
+            domain="com.microsoft",
+            alpha=0.5,
+            transA=0,
+            transB=0,
+            transBatchA=0,
+            transBatchB=0,
+        ),
+        node(
+            "FusedGemm",
+            ["x", "q", "b36"],
+            ["y16"],
+            name="active",
+            domain="com.microsoft",
+            activation="LeakyRelu",
+            activation_alpha=0.1,
+        ),
+        node(
+            "EmbedLayerNormalization",
+            ["ids", "", "g", "g", "", "b24", "b24"],
+            ["y17", ""],
+            name="embed",
+            domain="com.microsoft",
+        ),
     ]
-    inputs = {"x": 2, "x36": 2, "x3": 3, "b36": 1}
+    inputs = {"x": 2, "x36": 2, "x3": 3, "b36": 1, "b24": 1}
     graph = helper.make_graph(
         nodes,
         "g",
         [
             *(helper.make_tensor_value_info(n, 1, [None] * rank) for n, rank in inputs.items()),
             helper.make_tensor_value_info("codes", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("ids", TensorProto.INT32, [None, None]),
             helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
         ],
-        [helper.make_tensor_value_info(f"y{i}", 1, None) for i in (*range(1, 10), 11, 12, 13)],
+        [helper.make_tensor_value_info(f"y{i}", 1, None) for i in (*range(1, 10), *range(11, 18))],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     opsets = [helper.make_opsetid(*pair) for pair in (("", 17), ("com.microsoft", 1), ("own", 1))]

@@ -20,6 +20,8 @@ from .session import Setup
 CARRYING = frozenset({
     "Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
 })  # fmt: skip
+# Inputs of EmbedLayerNormalization: words, segments and positions, each table and its indices.
+EMBEDDED = ((2, 0), (4, 1), (3, 8))
 
 
 def meaningful(setup: Setup, path: Path) -> Setup:
@@ -39,7 +41,7 @@ def meaningful(setup: Setup, path: Path) -> Setup:
 
 
 def of(path: Path) -> dict[str, list[int]]:
-    """Return [lowest, highest] of each input of integers that reaches a Gather as its indices.
+    """Return [lowest, highest] of each input of integers that reaches a table as its indices.
 
     Those are the rows of its table, 0 to rows - 1, moved by what is added on the way (positions + 2
     of OPT). An input that chooses from several tables must fit them all; without such a value, it
@@ -74,20 +76,27 @@ class _Graph:
                 self._tensors[name] = held[-1]
 
     def choices(self) -> Iterator[tuple[str, int, int]]:
-        """Yield an input, its lowest and its highest value, for each Gather that it reaches."""
-        for node in self._nodes:
-            given = node.get("input", [])
-            if last(node, "operator", "") != "Gather" or len(given) != 2:
-                continue
-            axes = [a for a in node.get("attribute", []) if last(a, "name", "") == "axis"]
-            axis = last(axes[-1], "number") if axes else 0
-            sizes = self._tensors.get(given[0], {}).get("dim", [])
+        """Yield an input, its lowest and its highest value, for each table that it reaches."""
+        for table, indices, axis in self._lookups():
+            sizes = self._tensors.get(table, {}).get("dim", [])
             if not -len(sizes) <= axis < len(sizes) or sizes[axis] <= 0:
                 continue
-            name, low, high = self._origin(given[1], 0, sizes[axis] - 1)
+            name, low, high = self._origin(indices, 0, sizes[axis] - 1)
             if name in self._inputs:
                 least, most = self._inputs[name]
                 yield name, max(low, least), min(high, most)
+
+    def _lookups(self) -> Iterator[tuple[str, str, int]]:
+        """Yield a table, its indices and the axis that they count, for each time it is read."""
+        for node in self._nodes:
+            given, operator = node.get("input", []), last(node, "operator", "")
+            if operator == "Gather" and len(given) == 2:
+                axes = [a for a in node.get("attribute", []) if last(a, "name", "") == "axis"]
+                yield given[0], given[1], last(axes[-1], "number") if axes else 0
+            if operator == "EmbedLayerNormalization":
+                for table, indices in EMBEDDED:
+                    if max(table, indices) < len(given):
+                        yield given[table], given[indices], 0
 
     def _origin(self, name: str, low: int, high: int) -> tuple[str, int, int]:
         """Return where the values of `name` come from, and their limits there."""

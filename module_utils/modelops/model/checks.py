@@ -34,22 +34,43 @@ MOST_DIMENSIONS = 32  # numpy 1 has no more
 INPUTS = {
     "MatMul": 2, "Gemm": 2, "Gather": 2, "Conv": 2, "ConvTranspose": 2, "LSTM": 3, "GRU": 3,
     "RNN": 3, "Attention": 2, "Einsum": 1, "Identity": 1, "Transpose": 1, "Reshape": 1,
-    "Constant": 0,
+    "Constant": 0, "FusedMatMul": 2, "FusedGemm": 2, "FusedConv": 2,
 }  # fmt: skip
+MICROSOFT = "com.microsoft"
+# Those among them that are onnxruntime's own.
+CONTRIBUTED = frozenset({
+    "Attention", "EmbedLayerNormalization", "FusedConv", "FusedGemm", "FusedMatMul",
+})  # fmt: skip
 SEVERAL_OUTPUTS = frozenset({"LSTM", "GRU", "RNN", "Attention"})
 FLOAT, INT, INTS = AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.INTS
+GEMM: dict[str, int] = {"alpha": FLOAT, "beta": FLOAT, "transA": INT, "transB": INT}
 # The attributes that decide how a weight is read; MatMul and Gemm have no others.
 ATTRIBUTES: dict[str, dict[str, int]] = {
     "MatMul": {},
-    "Gemm": {"alpha": FLOAT, "beta": FLOAT, "transA": INT, "transB": INT},
+    "Gemm": GEMM,
+    "FusedGemm": {
+        **GEMM, "activation": AttributeProto.STRING,
+        **{f"activation_{name}": FLOAT for name in ("alpha", "beta", "gamma")},
+    },
+    "FusedMatMul": {
+        "alpha": FLOAT,
+        **dict.fromkeys(("transA", "transB", "transBatchA", "transBatchB"), INT),
+    },
     "Gather": {"axis": INT},
     "Transpose": {"perm": INTS},
     "Reshape": {"allowzero": INT},
     "Constant": {"value": AttributeProto.TENSOR},
-}
-COMPLETE = ("MatMul", "Gemm")
+}  # fmt: skip
+COMPLETE = ("MatMul", "Gemm", "FusedGemm", "FusedMatMul")
 
 AGAIN = "Export the model again; onnx.checker.check_model tells more."
+
+
+def is_known(node: NodeProto) -> bool:
+    """Tell whether a node's operator is ONNX's, or one of onnxruntime's that is looked at here."""
+    if node.domain == MICROSOFT:
+        return node.op_type in CONTRIBUTED
+    return node.domain in ("", "ai.onnx")
 
 
 def stored_bytes(data_type: int, count: int) -> int | None:
@@ -134,7 +155,7 @@ class _Check:
             if name in own:
                 self._add("twice", f"{who} gives {name!r}, which is there already")
             own.add(name)
-        if node.domain in ("", "ai.onnx") or node.op_type == "Attention":
+        if is_known(node):
             self._signature(node, who)
 
     def _signature(self, node: NodeProto, who: str) -> None:

@@ -71,6 +71,13 @@ class Constant:
         return self.dims[::-1] if self.transposed else self.dims
 
     @property
+    def matrix(self) -> Constant | None:
+        """This as a matrix, without leading dimensions of 1; None where it is none."""
+        if len(self.dims) < 2 or any(d != 1 for d in self.dims[:-2]):
+            return None
+        return replace(self, dims=self.dims[-2:])
+
+    @property
     def is_float(self) -> bool:
         return self.tensor.data_type in FLOATS
 
@@ -103,6 +110,11 @@ class Derived(Constant):
     origins: tuple[Constant, ...] = ()
     way: int = 1
     rounded: bool = False
+
+    @property
+    def matrix(self) -> Constant | None:
+        """None: its shape is not known."""
+        return None
 
     @property
     def stored(self) -> tuple[Constant, ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from onnx import NodeProto, TensorProto
+from onnx import GraphProto, NodeProto, TensorProto
 
 from ..model.learned import Learned, Made
 from ..model.tensor_blocks import Files
@@ -22,11 +22,22 @@ DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = FORMS
 ACCURACY_LEVEL = 4
 
 
-class GraphState:
-    """What the nodes of one graph share: values that were made once already, by what they hold."""
+# What FusedGemm may do to its result; each is an operator of ONNX. Empty is nothing.
+ACTIVATIONS = frozenset({
+    "", "Elu", "HardSigmoid", "LeakyRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign",
+    "Tanh", "ThresholdedRelu",
+})  # fmt: skip
 
-    def __init__(self, outermost: bool) -> None:
-        self.outermost = outermost
+
+class GraphState:
+    """What the nodes of one graph share: values that were made once already, by what they hold.
+
+    Attributes:
+        ranks: how many dimensions values have, as far as the graph says it.
+    """
+
+    def __init__(self, outermost: bool, ranks: Mapping[str, int]) -> None:
+        self.outermost, self.ranks = outermost, ranks
         self.quantized: dict[str, list[str]] = {}  # activation: INT8 value, scale, zero point
         self.casts: dict[str, str] = {}  # value: the same in FP32
         self.unpacked: dict[Made, str] = {}  # its value
@@ -70,7 +81,7 @@ class Emitter:
     def dynamic(self, node: NodeProto, weight: Constant, state: GraphState) -> list[NodeProto]:
         """MatMul or Gemm as quantize_dynamic writes them; onnxruntime fuses these nodes at load.
 
-        The node's second input is `weight`, of two dimensions.
+        The node's second input is `weight`, a matrix.
         """
         chain = self._chain(node)
         x = self._activation(chain, node, weight, state)
@@ -87,7 +98,7 @@ class Emitter:
         """MatMul or Gemm as MatMulNBits with 8 bits; `weight` as for `dynamic`."""
         chain = self._chain(node)
         x = self._activation(chain, node, weight, state)
-        value, scale, n, k = self._placed.blocks(weight, _stored_as_n_k(node, weight))
+        value, scale, n, k = self._placed.blocks(_matrix(weight), _stored_as_n_k(node, weight))
         product = chain.add(
             "MatMulNBits", x, value, scale, domain="com.microsoft",
             K=k, N=n, bits=8, block_size=BLOCK_SIZE, accuracy_level=ACCURACY_LEVEL,
@@ -247,15 +258,29 @@ class Emitter:
     def _finish(
         self, chain: Chain, node: NodeProto, weight: Constant, state: GraphState, product: str
     ) -> list[NodeProto]:
-        """Add Gemm's bias, and give the result the node's type and name."""
+        """Give the result of a product what the node does beside it, its type and its name."""
+        if len(weight.dims) > max(2, state.ranks.get(node.input[0], 0)):
+            product = self._widened(chain, node.input[0], len(weight.dims), product)
         if len(node.input) > 2 and node.input[2]:
             bias = self._as_fp32(chain, node.input[2], weight, state)
             if (beta := _factor(node, "beta")) != 1.0:
                 bias = chain.add("Mul", bias, self._placed.number(beta))
             product = chain.add("Add", product, bias)
+        if named := activation(node):
+            product = chain.add(named, product, **_of_activation(node))
         if weight.kind != TensorProto.FLOAT:
             chain.add("Cast", product, to=weight.kind)
         return chain.ending_in(node)
+
+    def _widened(self, chain: Chain, x: str, rank: int, product: str) -> str:
+        """Give `product` the leading dimensions of 1 that a weight of this rank would give it.
+
+        That is the shape [1, ..., rows of x, N], or [1, ..., N] where x is a vector.
+        """
+        ints = self._placed.integers
+        rows = chain.add("Slice", chain.add("Shape", x), ints(-2), ints(-1))
+        shape = chain.add("Concat", ints(*[1] * (rank - 2)), rows, ints(1), axis=0)
+        return chain.add("Expand", product, shape)
 
     def _unpack(self, chain: Chain, weight: Constant, value: str, scale: str) -> str:
         product = chain.add("Mul", chain.add("Cast", value, to=TensorProto.FLOAT), scale)
@@ -268,6 +293,7 @@ class Emitter:
     ) -> tuple[str, str, str]:
         """INT8 [K, N] with the scales and zero points of its N output channels."""
         turn = _stored_as_n_k(node, weight)
+        weight = _matrix(weight)
         value, scale, zero = self._placed.matrix(weight, turn, _factor(node, "alpha"))
         if turn and self._placed.is_tied(weight, 1):  # onnxruntime turns a constant once, at load
             key = ("turned", weight.key, str(weight.dims))
@@ -277,6 +303,35 @@ class Emitter:
                 key, state, own, chain.nodes, lambda c: c.add("Transpose", int8, perm=[1, 0])
             )
         return value, scale, zero
+
+
+def ranks(graph: GraphProto) -> dict[str, int]:
+    """Return how many dimensions the values have whose shape a graph declares."""
+    declared = [*graph.input, *graph.value_info]
+    return {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in declared
+        if value.type.tensor_type.HasField("shape")
+    }
+
+
+def activation(node: NodeProto) -> str:
+    """Return the operator that a fused node applies to its result, or nothing."""
+    name = attribute(node, "activation", b"") if node.op_type == "FusedGemm" else b""
+    assert isinstance(name, bytes)
+    return name.decode()
+
+
+def _of_activation(node: NodeProto) -> dict[str, float]:
+    prefix = "activation_"
+    given = (a.name for a in node.attribute if a.name.startswith(prefix))
+    return {name.removeprefix(prefix): _factor(node, name) for name in given}
+
+
+def _matrix(weight: Constant) -> Constant:
+    matrix = weight.matrix
+    assert matrix is not None
+    return matrix
 
 
 def _stored_as_n_k(node: NodeProto, weight: Constant) -> bool:

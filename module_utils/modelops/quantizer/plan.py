@@ -23,10 +23,10 @@ from ..model.weights import (
     without_dead_constants,
 )
 from .data_file import Layout, Segment, constant, copied
-from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter, GraphState
+from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter, GraphState, ranks
 from .int8 import require_finite
 from .recipe import EXCLUDED, WEIGHTS, Decision, Recipe, shown
-from .rule import Rule, is_matrix, leading, pays, weights_of
+from .rule import Rule, leading, pays, weights_of
 
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
 # only ranks mixes in reports; what a model really takes is measured on the target.
@@ -133,7 +133,7 @@ class Plan:
             if name not in own and not isinstance(constant, Derived)  # it may read hidden names
         }
         constants = {**seen, **initializers(graph, scope, self._before)}
-        state = GraphState(outermost=not scope)
+        state = GraphState(outermost=not scope, ranks=ranks(graph))
         nodes: list[NodeProto] = []
         givers: dict[int, list[Decision]] = {}  # the nodes that give out constants, by id
         first = len(self.decisions)
@@ -198,7 +198,8 @@ class Plan:
         form, reason = self._rule.decide(node, held)
         name = shown(node)
         stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
-        elements = math.prod(held[0][1].dims) if held and is_matrix(node, *held[0]) else 0
+        is_matrix = held and self._rule.is_matrix(node, *held[0])
+        elements = math.prod(held[0][1].dims) if is_matrix else 0
         decision = Decision(name, node.op_type, form, reason, ", ".join(stored), elements)
         self.decisions.append(decision)
         if reason != EXCLUDED and node.op_type in WEIGHTS:  # Inf in a mask that is added is right

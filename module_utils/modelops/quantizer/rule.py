@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping
 
 from onnx import NodeProto, TensorProto
 
+from ..model.checks import is_known
 from ..model.learned import Learned
 from ..model.weights import Constant, Derived, attribute, is_worth, rows, saves, shrinks
-from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY
-from .recipe import BY_ROWS, EXCLUDED, WEIGHTS, Recipe, shown
+from .forms import ACTIVATIONS, BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, activation
+from .recipe import BY_ROWS, EXCLUDED, FUSED, WEIGHTS, Recipe, shown
 from .tensors import LAST
 
-PRODUCTS = ("MatMul", "Gemm")
+PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
 # and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
 # tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
@@ -22,6 +23,8 @@ DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
 # MatMulInteger adds K products up in INT32. Each is at most 255 (an unsigned value and its zero
 # point, apart) times 127 (a symmetric weight): 66,311 of them are sure to stay below 2^31.
 LONGEST_SUM = (2**31 - 1) // (255 * 127)
+# Attributes of FusedMatMul for which its product has no INT8 form.
+TURNING = ("transA", "transBatchA", "transBatchB")
 # A node of any other operator is listed when it holds a matrix of at least this many elements.
 LISTED_ELEMENTS = 256
 AS_ASKED = "the recipe's forms say so"
@@ -62,25 +65,48 @@ class Rule:
         if not gains and (needed := _names(weight, self._before.in_fp32)):
             return FP32, f"{needed} is needed in FP32 too, so INT8 would only be added"
         wanted = self._recipe.forms.get(shown(node), "")
-        if _can_be(wanted, node, index, weight):
+        if self._can_be(wanted, node, index, weight):
             return wanted, AS_ASKED
         if not gains:
             return FP32, self._why_no_gain(weight)
         if wanted == WEIGHT_ONLY:
             return wanted, AS_ASKED
-        if is_matrix(node, index, weight):
+        if self.is_matrix(node, index, weight):
             return self._of_matrix(node, weight)
-        return _of_other(node, weight)
+        return _of_other(node, index, weight)
+
+    def is_matrix(self, node: NodeProto, index: int, weight: Constant) -> bool:
+        """Tell whether a weight is the right operand [K, N] of a product that has INT8 forms.
+
+        Leading dimensions of 1 are left out, and given back to the result: that takes a Slice of
+        opset 10. FusedMatMul that turns x, or its stack, may have x of any rank.
+        """
+        op = node.op_type
+        if op not in PRODUCTS or index != 1 or weight.matrix is None:
+            return False
+        if len(weight.dims) > 2 and (op not in ("MatMul", "FusedMatMul") or self._opset < 10):
+            return False
+        turned = any(attribute(node, name, 0) for name in TURNING)
+        return activation(node) in ACTIVATIONS and not (op == "FusedMatMul" and turned)
+
+    def _can_be(self, wanted: str, node: NodeProto, index: int, weight: Constant) -> bool:
+        """Tell whether a node can have a form that the recipe names, whatever INT8 saves there."""
+        if wanted == FP32:
+            return True
+        if not self.is_matrix(node, index, weight):
+            return False
+        short = 0 < _sum_length(node, weight) <= LONGEST_SUM
+        return wanted == BLOCKWISE or (wanted == DYNAMIC and short)
 
     def _why_no_form(self, node: NodeProto, held: Held) -> str:
         """Return why a node stays in FP32 whatever its weight's size is, or nothing."""
         if not held:
             return self._why_no_weight(node)
         op, weight = node.op_type, held[0][1]
-        if op not in WEIGHTS or (node.domain not in ("", "ai.onnx") and op != "Attention"):
+        if op not in WEIGHTS or not is_known(node):
             return f"{op} has no INT8 form"
-        if op not in self._recipe.op_types:
-            return f"op_types does not name {op}"
+        if FUSED.get(op, op) not in self._recipe.op_types:
+            return f"op_types does not name {FUSED.get(op, op)}"
         if shown(node) in self._excluded:
             return EXCLUDED
         if not weight.is_float:
@@ -106,7 +132,7 @@ class Rule:
         return f"its weight {list(weight.shape)} is too small to gain from INT8"
 
     def _of_matrix(self, node: NodeProto, weight: Constant) -> tuple[str, str]:
-        if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims) < DYNAMIC_SIDE:
+        if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims[-2:]) < DYNAMIC_SIDE:
             return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
         if self._opset < 11:
             return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
@@ -115,17 +141,7 @@ class Rule:
         return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
 
 
-def _can_be(wanted: str, node: NodeProto, index: int, weight: Constant) -> bool:
-    """Tell whether a node can have a form that the recipe names, whatever INT8 saves there."""
-    if wanted == FP32:
-        return True
-    if not is_matrix(node, index, weight):
-        return False
-    short = 0 < _sum_length(node, weight) <= LONGEST_SUM
-    return wanted == BLOCKWISE or (wanted == DYNAMIC and short)
-
-
-def _of_other(node: NodeProto, weight: Constant) -> tuple[str, str]:
+def _of_other(node: NodeProto, index: int, weight: Constant) -> tuple[str, str]:
     """Return the form and the reason where the weight is not the right operand of a product."""
     op = node.op_type
     if isinstance(weight, Derived):
@@ -135,10 +151,12 @@ def _of_other(node: NodeProto, weight: Constant) -> tuple[str, str]:
         if leads:
             return ROWS, "embedding rows, a scale a row"
         return WEIGHT_ONLY, "it gathers along another axis than the rows"
+    if op in PRODUCTS and index == 1 and weight.matrix is not None:
+        return WEIGHT_ONLY, f"there is no INT8 form of what {op} does beside the product"
     if op in PRODUCTS:
         return WEIGHT_ONLY, "the weight is a stack of matrices or the left operand"
-    if op == "Einsum":
-        return WEIGHT_ONLY, "Einsum has no INT8 operator, so only its size shrinks"
+    if op in ("Einsum", "EmbedLayerNormalization"):
+        return WEIGHT_ONLY, f"{op} has no INT8 operator, so only its size shrinks"
     return WEIGHT_ONLY, f"INT8 makes {op} slower, so only its size shrinks"
 
 
@@ -162,15 +180,9 @@ def _names(weight: Constant, keys: Collection[str]) -> str:
     return ", ".join(part.tensor.name for part in weight.stored if part.key in keys)
 
 
-def is_matrix(node: NodeProto, index: int, weight: Constant) -> bool:
-    """Tell whether a weight is the right operand [K, N] of a multiplication."""
-    known = len(weight.dims) == 2 and not isinstance(weight, Derived)
-    return node.op_type in PRODUCTS and index == 1 and known
-
-
-def _sum_length(node: NodeProto, matrix: Constant) -> int:
-    """Return how many products a value of MatMul or Gemm adds up: K."""
-    return matrix.shape[1 if attribute(node, "transB", 0) else 0]
+def _sum_length(node: NodeProto, weight: Constant) -> int:
+    """Return how many products a value of a product adds up: K."""
+    return weight.shape[-1 if attribute(node, "transB", 0) else -2]
 
 
 def leading(node: NodeProto, index: int, weight: Constant) -> int:
@@ -178,11 +190,9 @@ def leading(node: NodeProto, index: int, weight: Constant) -> int:
     leads = WEIGHTS[node.op_type][index]
     if leads == BY_ROWS:
         return rows(weight)
-    if node.op_type == "MatMul" and index == 0:
-        leads = len(weight.dims) - 1  # W @ x: the rows of W
-    if node.op_type == "Gemm":  # [N, K] and [M, K] have a scale a row
+    if node.op_type in PRODUCTS:  # [N, K] and [M, K] have a scale a row
         by_rows = attribute(node, "transB", 0) if index else not attribute(node, "transA", 0)
-        leads = 1 if by_rows else LAST
+        leads = len(weight.dims) - 1 if by_rows else LAST
     if weight.transposed:
         leads = 1 if leads == LAST else LAST
     return leads

@@ -212,6 +212,14 @@ class Tensors:
             self._stored[self._owners[name]] += segment.length
         return self._placed[key]
 
+    def integers(self, *values: int) -> str:
+        """A vector of INT64; it is small and stays in the graph."""
+        key = ("integers", *values)
+        if key not in self._placed:
+            name = self._placed[key] = self._names.fresh("_".join(map(str, ("integers", *values))))
+            self.initializers.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        return self._placed[key]
+
     def number(self, value: float) -> str:
         """A scalar constant; it is small and stays in the graph."""
         key = ("number", value)
