@@ -36,6 +36,7 @@ from .windows_job import LostError, WindowsJob
 from modelops.base import host_text  # isort: skip
 from modelops.execution import without_ansible  # isort: skip
 from modelops.preflight import unreachable  # isort: skip
+from . import wire  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 # Runs boot.py, which comes on standard input: a command line has a length and quotes to mind.
@@ -204,6 +205,7 @@ class Bridge(Background):
         return reply
 
     def _exchange(self, call: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        wire.be_patient(self._connection)
         command = self.command(call, task_vars)
         own_s = {"call": call.get("limit_s"), "watch": call.get("wait_s")}.get(call["do"])
         answer_s = self.limit("bridge_answer_limit_s", ANSWER_LIMIT_S, task_vars)
@@ -215,6 +217,7 @@ class Bridge(Background):
         self, call: Mapping[str, Any], limit_s: float, task_vars: dict[str, Any]
     ) -> dict[str, Any]:
         """Make a call in the background; return the failed result, or Ansible's own of the job."""
+        wire.be_patient(self._connection)
         command = self.command(call, task_vars)
         answer_s = self.limit("bridge_answer_limit_s", ANSWER_LIMIT_S, task_vars)
         with self._for_real(), self._answered(answer_s):

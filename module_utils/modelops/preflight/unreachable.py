@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..base import host_text
+from . import wsman_fault
 
 # What is said, what that means, and the remedy. The first that fits counts. A connection gives one
 # text and no code, so this is the one place that reads it, and for the advice alone: a text that
 # fits nothing gets the general one. Numbers are those of errno.h and getaddrinfo (Linux, where the
-# controller is) and of WSMan's faults, which hold in every language. The words are those of
-# Python's TLS, requests, pywinrm, pypsrp and OpenSSH, which speak English alone.
+# controller is), which hold in every language; WinRM's own are wsman_fault's. The words are those
+# of Python's TLS, requests, pywinrm, pypsrp and OpenSSH, which speak English alone.
 _REASONS = (
     (
         "credentials were rejected|InvalidCredentials",
@@ -53,12 +54,6 @@ _REASONS = (
         "Let ansible_port be the port of its HTTPS listener, 5986.",
     ),
     (
-        r"\b2150859174\b|concurrent shells",
-        "it lets this user open no more shells",
-        "Restart the WinRM service there, or raise MaxShellsPerUser in"
-        r" WSMan:\localhost\Shell.",
-    ),
-    (
         r"\[Errno 111\]|Connection refused|HostUnreachable",
         "nothing listens at that port",
         "See that the service runs there (on Windows: Get-Service WinRM), and that ansible_port is"
@@ -89,8 +84,7 @@ _REASONS = (
         " in.",
     ),
     (
-        r"\b2150858843\b|\[Errno (32|104)\]"
-        "|RemoteDisconnected|Connection aborted|[Cc]onnection reset|was not found on the server",
+        r"\[Errno (32|104)\]|RemoteDisconnected|Connection aborted|[Cc]onnection reset",
         "it broke the connection off",
         "It restarts, or its service was stopped. See that it is up, and run again.",
     ),
@@ -105,9 +99,10 @@ def explain(said: str, where: str = "") -> str:
         where: the host, as the reader knows it.
     """
     text = " ".join(said.split())
-    unknown = ("not reached", "See that it is up and that this user may log in.")
+    fault = wsman_fault.find(text)
     fitting = ((what, how) for pattern, what, how in _REASONS if re.search(pattern, text))
-    what, remedy = next(fitting, unknown)
+    unknown = ("not reached", "See that it is up and that this user may log in.")
+    what, remedy = (fault.what, fault.remedy) if fault else next(fitting, unknown)
     place = f"{where}: " if where else ""
     return f"{place}{what}. {remedy} It was said: {text[:300] or 'nothing'}"
 

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,11 +209,19 @@ class WindowsBed:
     def mend(self) -> None:
         """Undo whatever was broken."""
         whole = {"drop_until": 0, "slow_s": 0, "quotas": {}, "certificate": "server"}
-        whole |= {"stopped": False, "off": False}
+        whole |= {"stopped": False, "off": False, "refusals": [], "spanish": False}
         if json.loads((self.state / "faults.json").read_text()).items() >= whole.items():
             return
         self._break(**whole)
         time.sleep(0.3)
+
+    def refuse(self, on: str, times: int = 1, **how: Any) -> None:
+        """Let WinRM refuse an action (Create, Command, Send, Receive) some times.
+
+        Args:
+            how: the `code` of a fault (refusals.TEXTS; in `spanish`), or the status `http`.
+        """
+        self._break(refusals=[{"id": uuid.uuid4().hex, "on": on, "times": times, **how}])
 
     def _break(self, **faults: Any) -> None:
         path = self.state / "faults.json"

@@ -23,11 +23,6 @@ URL = "HTTPSConnectionPool(host='pc', port=5986): Max retries exceeded with url:
         (f"ntlm: {URL} ConnectTimeoutError(..., 'timed out. (connect timeout=30)'", "not answer"),
         ("ntlm: ('Connection aborted.', RemoteDisconnected('Remote end", "it broke the connection"),
         (
-            "WSManFaultError: The Windows Remote Shell with ShellId X was not found on the server.",
-            "it broke the connection",
-        ),
-        ("This user is allowed a maximum number of 30 concurrent shells", "no more shells"),
-        (
             "Failed to connect to the host via ssh: noel@agi1: Permission denied (publickey).",
             "does not let this user in",
         ),
@@ -43,7 +38,7 @@ URL = "HTTPSConnectionPool(host='pc', port=5986): Max retries exceeded with url:
         ("ssh: Could not resolve hostname agi1: Name or service not known", "name is not known"),
         ("something new", "not reached"),
         (
-            "WSManFaultError: No puede (extended fault data: {'wsmanfault_code': '2150859174'",
+            "WSManFaultError: No puede (extended fault data: {'wsmanfault_code': '2150859173'",
             "no more shells",
         ),
         (

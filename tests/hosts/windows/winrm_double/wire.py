@@ -16,7 +16,7 @@ from typing import Any
 
 import spnego
 
-from .wsman import Host, TooLargeError, answer
+from .wsman import Host, HttpError, answer
 
 SOAP = "application/soap+xml;charset=UTF-8"
 ENCRYPTED = (
@@ -106,8 +106,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             code, envelope = answer(host, body)
-        except TooLargeError:
-            self.reply(413)
+        except HttpError as error:
+            self.reply(error.status)
             return
         if host.faults.dropping():
             self.cut()

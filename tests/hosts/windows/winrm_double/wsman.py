@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from . import programs
+from . import programs, refusals
 from .programs import KilledError, Programs, UnsupportedError
 
 NAMES = {
@@ -49,12 +49,27 @@ class FaultError(Exception):
     """A SOAP fault with a WSMan code, or with one of WMI."""
 
     def __init__(
-        self, code: int, reason: str, kind: str = "w:InternalError", wmi: bool = False
+        self,
+        code: int,
+        reason: str,
+        kind: str = "w:InternalError",
+        wmi: bool = False,
+        beside: tuple[str, str] | None = None,
     ) -> None:
         self.code, self.reason, self.kind, self.wmi = code, reason, kind, wmi
+        self.beside = beside or ("", reason)  # a detail, and WinRM's own message
+        self.sender = "s:Sender" if beside or kind == "w:AccessDenied" else "s:Receiver"
+
+    @classmethod
+    def named(cls, code: int, spanish: bool = False, shell: str = "") -> FaultError:
+        """Return a fault that real hosts were seen to give."""
+        text = refusals.TEXTS[code]
+        beside = refusals.lost_shell(shell) if code == refusals.NO_SHELL else None
+        return cls(code, text.spanish if spanish else text.english, text.kind, beside=beside)
 
     def detail(self) -> str:
         reason = escape(self.reason)
+        detail, message = self.beside
         if self.wmi:
             return (
                 f'<p:MSFT_WmiError xmlns:p="{WMI}"><p:error_Code>{self.code}</p:error_Code>'
@@ -62,13 +77,18 @@ class FaultError(Exception):
                 f"{reason}</p:error_WindowsErrorMessage></p:MSFT_WmiError>"
             )
         return (
+            f"{detail}"
             '<f:WSManFault xmlns:f="http://schemas.microsoft.com/wbem/wsman/1/wsmanfault" '
-            f'Code="{self.code}" Machine="WINHOST"><f:Message>{reason}</f:Message></f:WSManFault>'
+            f'Code="{self.code}" Machine="WINHOST"><f:Message>{escape(message)}</f:Message>'
+            "</f:WSManFault>"
         )
 
 
-class TooLargeError(Exception):
-    """A request that is larger than the envelope may be."""
+class HttpError(Exception):
+    """An HTTP status without a fault: nobody of WS-Management has seen the request."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
 
 
 class Faults:
@@ -112,6 +132,7 @@ class Host:
         self.programs, self.faults, self._log = own, faults, log
         self.user, self.password = user, password
         self.shells: dict[str, Shell] = {}
+        self.plan = refusals.Plan()
 
     def quota(self, name: str) -> int:
         return int(self.faults.get("quotas", {}).get(name, QUOTAS[name]))
@@ -200,10 +221,10 @@ def answer(host: Host, request: bytes) -> tuple[int, bytes]:
     """Answer one request: an HTTP status and a SOAP envelope.
 
     Raises:
-        TooLargeError: the request is larger than the quota.
+        HttpError: the request is larger than the quota, or a test has planned it.
     """
     if len(request) > host.quota("MaxEnvelopeSizekb") << 10:
-        raise TooLargeError
+        raise HttpError(413)
     try:
         root = ET.fromstring(request)
         header, body = root.find("s:Header", NAMES), root.find("s:Body", NAMES)
@@ -213,7 +234,7 @@ def answer(host: Host, request: bytes) -> tuple[int, bytes]:
         return 200, _envelope(name, relates, content)
     except FaultError as fault:
         detail = (
-            f"<s:Fault><s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value>{fault.kind}"
+            f"<s:Fault><s:Code><s:Value>{fault.sender}</s:Value><s:Subcode><s:Value>{fault.kind}"
             "</s:Value></s:Subcode></s:Code><s:Reason>"
             f'<s:Text xml:lang="en-US">{escape(fault.reason)}</s:Text></s:Reason>'
             f"<s:Detail>{fault.detail()}</s:Detail></s:Fault>"
@@ -235,14 +256,18 @@ def _dispatch(host: Host, action: str, header: Any, body: Any) -> tuple[str, str
     resource = header.findtext("w:ResourceURI", "", NAMES)
     if resource != CMD:
         raise FaultError(2150858752, f"double: only {CMD} is played", "w:DestinationUnreachable")
+    refusal = host.plan.next(host.faults.get("refusals", []), action.rpartition("/")[2])
+    if refusal and "http" in refusal:
+        raise HttpError(refusal["http"])
+    selected = header.findtext("w:SelectorSet/w:Selector[@Name='ShellId']", "", NAMES)
+    if refusal:
+        raise FaultError.named(refusal["code"], refusal.get("spanish", False), selected)
     if action == f"{TRANSFER}/Create":
         return f"{TRANSFER}/CreateResponse", _create(host, header, body)
     host.drop_idle()
-    selected = header.findtext("w:SelectorSet/w:Selector[@Name='ShellId']", "", NAMES)
     shell = host.shells.get(selected)
     if shell is None:
-        text = f"The Windows Remote Shell with ShellId {selected} was not found on the server."
-        raise FaultError(2150858843, text, "w:InvalidSelectors")
+        raise FaultError.named(refusals.NO_SHELL, host.faults.get("spanish", False), selected)
     shell.used = time.monotonic()
     if action == f"{TRANSFER}/Delete":
         host.close(shell)

@@ -1,0 +1,57 @@
+"""A Windows that refuses, in English and Spanish: told by numbers, asked again where right."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from plays import run
+from test_windows_faults import FOLDER, check, reach
+
+# What a look at a host sees of it. Each line: on which request, how, and what is said of it.
+REFUSALS = [
+    ("Create", {"code": 5}, "does not let him use WinRM"),
+    ("Create", {"code": 5, "spanish": True}, "does not let him use WinRM"),
+    ("Create", {"code": 2147942405, "spanish": True}, "does not let him use WinRM"),
+    ("Create", {"http": 400}, "did not understand the request (HTTP 400)"),
+]
+PASSING = [
+    ("Create", {"http": 503}),
+    ("Create", {"code": 2150859173, "spanish": True}),
+    ("Command", {"http": 429}),
+    ("Command", {"code": 170, "spanish": True}),
+    ("Send", {"code": 170}),
+]
+
+
+@pytest.fixture
+def folder(windows):
+    windows.mend()
+    path = windows.path(FOLDER)
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    yield path
+    windows.mend()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_refusal_is_told_with_its_remedy(windows, tmp_path, folder):
+    for on, how, words in REFUSALS:
+        windows.refuse(on, times=9, **how)
+        code, said = reach(windows, tmp_path)
+        assert code == 2 and words in said, (how, said)
+
+
+@pytest.mark.parametrize(("on", "how"), PASSING)
+def test_what_passes_is_asked_again(windows, folder, on, how):
+    windows.refuse(on, **how)
+    done = run(windows, check())
+    assert done.rc == 0, done.result
+
+
+def test_a_shell_that_is_lost_is_named(windows, folder):
+    """As recorded: the reason tells of invalid selectors, the number of a shell that is gone."""
+    windows.refuse("Receive", times=9, code=2150858843, spanish=True)
+    done = run(windows, check())
+    assert done.rc == 4 and "the shell is gone there" in done.result["msg"]
+    assert "selectores no válidos" in done.result["msg"]
