@@ -28,6 +28,7 @@ from ansible.module_utils.common.validation import check_type_str
 from ansible.module_utils.errors import UnsupportedError
 
 from . import boot
+from .actions import HOW, How
 from .background import PATIENCE_S, Background, Look, PosixJob, Seen
 from .reply import decode, failed
 from .windows_job import LostError, WindowsJob
@@ -61,14 +62,7 @@ class LateError(Exception):
 
 
 class Bridge(Background):
-    """The action of a module of the project."""
-
-    # On Windows: run as a job, which WinRM's memory quota and a lost connection do not end.
-    background = False
-    # Why it cannot run on Windows at all.
-    posix_only = ""
-    # The option that names the file it is about: with it, its progress is shown on Linux too.
-    shown = ""
+    """The action of a module of the project; see actions.HOW for what each one differs in."""
 
     def run(
         self,
@@ -89,8 +83,8 @@ class Bridge(Background):
                 " background by itself, and shows how far it is. Remove `async` and `poll`; the"
                 " limit is limit_s where the module has it, and the variable bridge_job_limit_s."
             )
-        if self.posix_only:
-            return failed(f"{self.module} cannot run on a Windows host: {self.posix_only}")
+        if self.how.posix_only:
+            return failed(f"{self.module} cannot run on a Windows host: {self.how.posix_only}")
         try:
             params = validate(self.module, self._task.args)
         except ValueError as error:
@@ -113,7 +107,7 @@ class Bridge(Background):
             self._task.check_mode
             or self._task.async_val
             or every_s <= 0
-            or not args.get(self.shown)
+            or not args.get(self.how.shown)
         ):
             result: dict[str, Any] = super().run(None, task_vars)
             return result
@@ -124,21 +118,21 @@ class Bridge(Background):
     ) -> dict[str, Any]:
         """Run the module in the host's background, and show how far it is."""
         if not args.get("progress_file"):
-            folder, _, name = self._remote_expand_user(str(args[self.shown])).rpartition("/")
+            folder, _, name = self._remote_expand_user(str(args[self.how.shown])).rpartition("/")
             args["progress_file"] = f"{folder or '.'}/.{name}.progress"
         started = self.start_job(limit_s, task_vars, module_args=args)
         if "ansible_job_id" not in started:
             return started
         patience_s = self.limit("background_patience_s", PATIENCE_S, task_vars)
         job = PosixJob(self, started, args["progress_file"], patience_s)
-        name = Path(str(args[self.shown])).name
+        name = Path(str(args[self.how.shown])).name
         label = f"[{(task_vars or {}).get('inventory_hostname', '')}] {name}"
         problem = self.watch(label, job.look, every_s, limit_s, patience_s)
         return failed(problem) if problem else job.result(task_vars)
 
     def run_windows(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run the module on a Windows host."""
-        if not self.background:
+        if not self.how.background:
             limit_s = self.limit("bridge_call_limit_s", CALL_LIMIT_S, task_vars)
             limit = {"limit_s": limit_s, "limit_is": "bridge_call_limit_s"}
             call = {"do": "call", **limit, **self._work(params)}
@@ -179,6 +173,11 @@ class Bridge(Background):
             return made
         work = {"module": module, "params": validate(module, args), "check": False}
         return self.ask({"do": "call", "limit_s": CALL_LIMIT_S, **work}, self._run_vars, "result")
+
+    @property
+    def how(self) -> How:
+        """Return how its module is run."""
+        return HOW[self.module]
 
     @property
     def module(self) -> str:

@@ -1,0 +1,46 @@
+"""How the module of each action plugin is run: what they differ in, in one place.
+
+Ansible finds an action by a file of the module's name, outside of collections by nothing else. So
+there is a file for each, with the same lines but where an action has steps of its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class How(NamedTuple):
+    """How a module is run.
+
+    Attributes:
+        background: on Windows as a job, which no memory quota and no lost connection of WinRM ends.
+        shown: the option that names the file it is about: with it, its progress is shown on Linux,
+            too.
+        posix_only: why it cannot run on Windows at all.
+    """
+
+    background: bool = False
+    shown: str = ""
+    posix_only: str = ""
+
+
+HOW = {
+    "artifact_copy": How(background=True),
+    "artifact_manifest": How(background=True),
+    "artifact_push": How(),  # in two steps of its own
+    "builder_check": How(background=True),
+    "host_check": How(),
+    "host_lock": How(),
+    "model_release": How(
+        posix_only="a release is for a Linux target, whose renames, locks and timers it relies on."
+        " Put this host into the group builder, not targets."
+    ),
+    "onnx_benchmark": How(background=True),
+    "onnx_compare": How(background=True, shown="candidate"),
+    "onnx_golden": How(background=True, shown="dest"),
+    "onnx_quantize": How(background=True, shown="dest"),
+    "python_venv": How(background=True),
+    "sample_model": How(background=True),
+    "service_answer": How(posix_only="it asks systemd."),
+    "service_health": How(posix_only="it reads /proc."),
+}
