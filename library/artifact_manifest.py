@@ -89,6 +89,7 @@ files:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.modelops.base import opener
 from ansible.module_utils.modelops.base.errors import ModelOpsError
 from ansible.module_utils.modelops.base.files import remove, write_atomic
 from ansible.module_utils.modelops.execution.module_result import conclude
@@ -160,7 +161,7 @@ def _write(
     }
     for name, content in wanted.items():
         path = folder / name
-        before = path.read_bytes() if path.is_file() else None
+        before = opener.read(path, opener.LARGEST_JSON) if path.exists() else None
         if before == content:
             continue
         result["changed"] = True

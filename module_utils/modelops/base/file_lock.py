@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .errors import ModelOpsError
+from .opener import REMEDY
 
 # A process that its holder was just starting keeps the lock for a moment when that was killed.
 GRACE_S = 1.0
@@ -48,7 +50,7 @@ def exclusive(path: Path, purpose: str) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Tell whether somebody holds the lock file. Not for one that is about to be taken."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = _opened(path)
     except FileNotFoundError:
         return False
     try:
@@ -63,7 +65,7 @@ def is_held(path: Path) -> bool:
 def _acquire(path: Path) -> int:
     deadline = time.monotonic() + GRACE_S
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        descriptor = _opened(path, os.O_CREAT)
         try:
             _lock(descriptor)
         except OSError:
@@ -83,6 +85,15 @@ def _acquire(path: Path) -> int:
         except FileNotFoundError:
             pass
         os.close(descriptor)  # its holder removed the file between our open and our lock
+
+
+def _opened(path: Path, also: int = 0) -> int:
+    wanted = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, wanted | also, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ModelOpsError("the lock is not a regular file", where=path, remedy=REMEDY)
+    return descriptor
 
 
 def _lock(descriptor: int) -> None:

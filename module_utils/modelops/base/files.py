@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import time
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import ModelOpsError
+from .opener import fresh, opened
 
 CHUNK = 1 << 20
 FLUSH_EVERY = 64 << 20
@@ -22,16 +24,26 @@ IN_USE_S = 5.0
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file as 64 hex digits, read in 1 MiB blocks.
+    """Return the SHA-256 of a file as 64 hex digits.
 
     Raises:
+        ModelOpsError: it is no regular file.
         OSError: the file cannot be read.
     """
+    with opened(path, follow=True) as handle:
+        return sha256_of(handle, os.fstat(handle.fileno()).st_size)
+
+
+def sha256_of(handle: io.BufferedReader, size: int) -> str:
+    """Return the SHA-256 of an open file's next `size` bytes and one more, if there is one.
+
+    Read in 1 MiB blocks. A file that somebody goes on writing has an end, too.
+    """
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(CHUNK))
-    with open(path, "rb", buffering=0) as handle:
-        while count := handle.readinto(buffer):
-            digest.update(buffer[:count])
+    buffer, rest = bytearray(CHUNK), size + 1
+    while rest and (count := handle.readinto(memoryview(buffer)[: min(rest, CHUNK)])):
+        digest.update(memoryview(buffer)[:count])
+        rest -= count
     return digest.hexdigest()
 
 
@@ -86,17 +98,19 @@ def rename_durable(source: Path, destination: Path) -> None:
 def give_access(path: Path, like: Path) -> None:
     """Let a file be read by whoever may read another one: its mode and, where allowed, its group.
 
-    An account that is not root can give neither a file of another account nor a foreign group.
+    Only its owner may write it, whoever may write the other one. An account that is not root can
+    give neither a file of another account nor a foreign group.
     """
     if os.name == "nt" or not like.is_file():
         return
     wanted = like.stat()
-    for owner in (wanted.st_uid, -1):
+    with opened(path) as handle:
+        for owner in (wanted.st_uid, -1):
+            with suppress(PermissionError):
+                os.chown(handle.fileno(), owner, wanted.st_gid)
+                break
         with suppress(PermissionError):
-            os.chown(path, owner, wanted.st_gid)
-            break
-    with suppress(PermissionError):
-        os.chmod(path, wanted.st_mode & 0o777)
+            os.chmod(handle.fileno(), wanted.st_mode & 0o755)
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -107,14 +121,17 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     remove(part)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "wb") as handle:
-        if os.name != "nt":
-            os.fchmod(handle.fileno(), mode)  # whatever the umask took from it
-        handle.write(content)
-        handle.flush()
+    with fresh(part, mode) as handle:
+        write_all(handle, content)
         os.fsync(handle.fileno())
     rename_durable(part, path)
+
+
+def write_all(handle: io.FileIO, content: bytes | memoryview) -> None:
+    """Write all of it: a disk that becomes full first takes a part."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[handle.write(rest) :]
 
 
 class DurableFile:
@@ -124,16 +141,14 @@ class DurableFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
+        remove(path)
+        self._file = fresh(path)
         self._flusher = ThreadPoolExecutor(1)
         self._flush: Future[None] | None = None
         self._unflushed = 0
 
     def write(self, chunk: bytes | memoryview) -> int:
-        """Write all of a chunk: a disk that becomes full first takes a part of it."""
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        write_all(self._file, chunk)
         self._unflushed += len(chunk)
         if self._unflushed >= FLUSH_EVERY and (self._flush is None or self._flush.done()):
             self._settle()

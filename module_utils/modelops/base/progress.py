@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .memory import peak_rss_bytes
+from .opener import fresh
 from .units import seconds, size
 
 # Called with what is being done, and the bytes of it that are done and that there are (0: unknown).
@@ -85,7 +86,8 @@ class ProgressFile:
         figures = {"pid": os.getpid(), **self._meter.figures(phase, done, total)}
         part = self.path.with_name(f"{self.path.name}.part")
         with contextlib.suppress(OSError):
-            part.write_text(json.dumps(figures))
+            with fresh(part) as handle:
+                handle.write(json.dumps(figures).encode())
             os.replace(part, self.path)
 
     def remove(self) -> None:

@@ -15,9 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import fsync_dir, rename_durable
 from . import byte_edits
+
+# Bytes of a configuration: PyYAML reads some 100 KB a second, and the service reads it, too.
+LARGEST = 1 << 20
 
 
 def digest(content: bytes | None) -> str:
@@ -29,16 +33,12 @@ def read(path: Path) -> bytes | None:
     """Return a file's bytes, or None when it does not exist.
 
     Raises:
-        ModelOpsError: it is a link or no file, or this user may not read it.
+        ModelOpsError: it is a link, no file or too large, or this user may not read it.
     """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise ModelOpsError(
-            "the configuration is not a regular file",
-            where=path,
-            remedy="Put the file itself there.",
-        )
     try:
-        return path.read_bytes() if path.exists() else None
+        return opener.read(path, LARGEST)
+    except FileNotFoundError:
+        return None
     except PermissionError:
         raise ModelOpsError(
             "this user may not read the configuration",

@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import app_control, file_lock, windows
+from ..base import app_control, file_lock, opener, windows
+from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from . import without_ansible
 from .module_result import OUT_OF_MEMORY, named, run_guarded
@@ -33,6 +34,7 @@ Say = Callable[[Json], None]
 # What a job leaves of which nobody was told is kept so long, for whoever still asks.
 KEPT_S = 24 * 3600
 LOOK_EVERY_S = 0.1
+LONGEST_KEY = 4096  # bytes of a public key
 # A job is not the shell's: its memory has no limit of WinRM's.
 OUT_OF_SHELL = " Or let WinRM give a shell more: MaxMemoryPerShellMB in WSMan:\\localhost\\Shell."
 # Windows' limit is 260; names made beside a path are longer than the path.
@@ -241,8 +243,8 @@ def look(folder: Path) -> Json:
     else:
         state = "gone" if started else "waiting"
     key = ""
-    with contextlib.suppress(OSError):
-        key = (folder / "public_key").read_text(encoding="utf-8").strip()
+    with contextlib.suppress(OSError, ModelOpsError, ValueError):
+        key = opener.read(folder / "public_key", LONGEST_KEY).decode().strip()
     return {
         "state": state,
         "same": same,
@@ -270,8 +272,8 @@ def _remove(folder: Path) -> None:
 def _read(path: Path) -> Json:
     """Return a file's JSON object; an empty one when it is not there or not whole."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8-sig")))
-    except (OSError, ValueError):
+        return dict(opener.read_json(path))
+    except (OSError, ModelOpsError, ValueError, TypeError):
         return {}
 
 

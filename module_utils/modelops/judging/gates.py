@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from ..base.json_values import json_safe
@@ -257,13 +258,11 @@ class Record:
         self._path = path
         self._entries: dict[str, Any] = {}
         try:
-            text = path.read_bytes()
+            document = opener.read_json(path)
+            usable = document["schema"] == RECORD_SCHEMA and isinstance(document["entries"], dict)
         except FileNotFoundError:
             return
-        try:
-            document = json.loads(text)
-            usable = document["schema"] == RECORD_SCHEMA and isinstance(document["entries"], dict)
-        except (ValueError, TypeError, KeyError):
+        except (ModelOpsError, TypeError, KeyError):
             usable = False
         if usable:
             self._entries = document["entries"]

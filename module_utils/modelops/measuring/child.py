@@ -19,9 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..base import memory
+from ..base import errors, memory, opener
 from ..base.errors import ModelOpsError
-from . import neighbour, session_inputs, session_outputs, session_program
+from . import neighbour, npz, session_inputs, session_outputs, session_program
 
 # The child's program comes as the first line of its standard input: a command line holds no more
 # than 32,767 characters on Windows. Its modules are those of a package that has no other.
@@ -205,6 +205,9 @@ def child_modules(main: str | None = None) -> dict[str, str]:
     """
     imported = {
         "base.memory": memory,
+        "base.errors": errors,
+        "base.opener": opener,
+        "measuring.npz": npz,
         "measuring.session_inputs": session_inputs,
         "measuring.session_outputs": session_outputs,
     }

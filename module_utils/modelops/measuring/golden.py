@@ -11,14 +11,15 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
+from . import npz
 from .outputs import Held, Output, opened
 from .outputs import compare as outputs_alike
 from .session import Model, Setup
@@ -172,15 +173,14 @@ def _read(path: Path) -> dict[str, Any]:
     Raises:
         ModelOpsError: it is damaged, or no golden data.
     """
-    import numpy as np
-
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            data: dict[str, Any] = {name: archive[name] for name in archive.files}
-        data["meta"] = json.loads(data["meta"].tobytes())
+        data: dict[str, Any] = npz.arrays(path)
+        data["meta"] = opener.parsed(data["meta"].tobytes())
         usable = data["meta"]["schema"] == SCHEMA
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
-        raise _unusable(path, str(error)) from None
+    except FileNotFoundError:
+        raise
+    except (ModelOpsError, *npz.UNUSABLE) as error:
+        raise _unusable(path, getattr(error, "what", str(error))) from None
     if not usable:
         raise _unusable(path, f"schema {SCHEMA} is expected")
     return data

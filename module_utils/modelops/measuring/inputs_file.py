@@ -1,45 +1,31 @@
-"""What a file of real inputs holds, read from its headers. Standard library only.
-
-An .npz file is a ZIP of .npy files: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
-"""
+"""What a file of real inputs holds, read from its headers. Standard library only."""
 
 from __future__ import annotations
 
-import ast
-import struct
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..base.errors import ModelOpsError
+from . import npz
 from .session_inputs import by_sample
 
-MAGIC = b"\x93NUMPY"
-LONGEST_HEADER = 1 << 16
 REMEDY = (
     "Write it with numpy.savez: an array for each input of the model, by its name; for several"
     " samples by input/0/NAME, input/1/NAME and so on."
 )
-_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
-
-Described = dict[str, dict[str, Any]]  # by name of an input: its `dtype` and its `shape`
 
 
-def samples(path: Path) -> list[Described]:
+def samples(path: Path) -> list[npz.Described]:
     """Return what each sample of the file holds.
 
     Raises:
         ModelOpsError: it is missing, no .npz file, or holds what is no array or needs pickle.
     """
-    arrays: Described = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.namelist():
-                with archive.open(entry) as content:
-                    arrays[entry.removesuffix(".npy")] = _header(content.read(LONGEST_HEADER))
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, SyntaxError) as error:
-        what = f"not usable as inputs: {error}"
+        arrays = npz.described(path)
+    except (ModelOpsError, *npz.UNUSABLE) as error:
+        what = f"not usable as inputs: {getattr(error, 'what', error)}"
         raise ModelOpsError(what, where=path, remedy=REMEDY) from None
     if not arrays:
         raise ModelOpsError("it holds no input", where=path, remedy=REMEDY)
@@ -49,24 +35,6 @@ def samples(path: Path) -> list[Described]:
         what = f"samples are numbered {numbers} and not 0, 1 and so on"
         raise ModelOpsError(what, where=path, remedy=REMEDY)
     return [{own: arrays[name] for own, name in stored[number].items()} for number in numbers]
-
-
-def _header(content: bytes) -> dict[str, Any]:
-    if not content.startswith(MAGIC):
-        raise ValueError("an entry is no array")
-    size = "<H" if content[6] == 1 else "<I"
-    start = 8 + struct.calcsize(size)
-    (length,) = struct.unpack(size, content[8:start])
-    header = ast.literal_eval(content[start : start + length].decode("latin-1"))
-    dtype, shape = str(header["descr"]), header["shape"]
-    kind, bytes_ = dtype[1:2], dtype[2:]
-    if kind == "U":
-        name = "str"
-    elif kind in _KINDS and bytes_.isdecimal():
-        name = _KINDS[kind] + ("" if kind == "b" else str(8 * int(bytes_)))
-    else:
-        raise ValueError(f"an array is of type {dtype}")
-    return {"dtype": name, "shape": [int(dim) for dim in shape]}
 
 
 def problems(

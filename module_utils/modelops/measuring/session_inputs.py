@@ -1,6 +1,6 @@
 """Inputs of a measured model: what a session says of them, seeded values, and values from a file.
 
-Runs in the child process too (see child.py): it imports the standard library and numpy only.
+Runs in the child process too (see child.py): it and what it imports need numpy at most.
 """
 
 from __future__ import annotations
@@ -8,7 +8,11 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..base.errors import ModelOpsError
+from . import npz
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,11 +160,12 @@ def from_file(rows: Sequence[Mapping[str, Any]], path: str, sample: int = 0) -> 
     Raises:
         RequestError: names, types or shapes do not fit the model.
     """
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as archive:
-        stored = by_sample(archive.files).get(sample, {})
-        inputs = {name: _native(archive[stored[name]]) for name in stored}
+    try:
+        stored = by_sample([*npz.described(Path(path))]).get(sample, {})
+        found = npz.arrays(Path(path), set(stored.values()))
+    except (ModelOpsError, *npz.UNUSABLE) as error:
+        raise RequestError(f"{path} is not usable: {getattr(error, 'what', error)}") from None
+    inputs = {name: _native(found[stored[name]]) for name in stored}
     names = {row["name"] for row in rows}
     if set(inputs) != names:
         raise RequestError(f"{path} holds {sorted(inputs)}, but the inputs are {sorted(names)}")

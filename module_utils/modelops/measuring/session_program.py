@@ -1,8 +1,8 @@
 """The child process that holds one onnxruntime session and answers JSON lines.
 
-This file, session_inputs.py, session_outputs.py and base/memory.py need the standard library, numpy
-and onnxruntime alone: their text is handed to a fresh interpreter (see child.py), which has no
-package. One request a line on standard input, one reply a line on standard output:
+This file and what child.child_modules lists need the standard library, numpy and onnxruntime alone:
+their text is handed to a fresh interpreter, which has no package. One request a line on standard
+input, one reply a line on standard output:
 
     {"do": "start"}  -> versions, available providers, rss_before_bytes
     {"do": "load", path, providers, threads, session_options, fold, work: a folder}

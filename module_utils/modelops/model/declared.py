@@ -17,8 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
+from ..base import opener
 from ..base.errors import ModelOpsError
-from .wire import DEEPEST, FIXED32, FIXED64, LENGTH, VARINT, exactly, varint
+from .wire import (
+    DEEPEST,
+    FIXED32,
+    FIXED64,
+    LARGEST_GRAPH,
+    LENGTH,
+    VARINT,
+    exactly,
+    field_tag,
+    varint,
+)
 
 LONGEST = 1 << 20  # bytes of a name
 LARGEST = 4096  # bytes of values that are kept: offsets, not weights
@@ -141,9 +152,8 @@ def parse(path: Path) -> Message:
         ModelOpsError: it is missing, cannot be read or is no ONNX file.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as handle:
-            model = _message(handle, size, "model", 0)
+        with opener.opened(path, LARGEST_GRAPH, follow=True) as handle:
+            model = _message(handle, os.fstat(handle.fileno()).st_size, "model", 0)
     except OSError as error:
         raise ModelOpsError(
             f"the graph file cannot be read ({error.strerror})", where=path, remedy=COPY_AGAIN
@@ -321,7 +331,7 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
         raise ValueError("too many messages within messages")
     found: Message = {}
     while (position := handle.tell()) < end:
-        tag = varint(handle)
+        tag = field_tag(handle)
         name, holds = FIELDS[kind].get(tag >> 3, ("", ""))
         wire = tag & 7
         value: int | str | bytes | Message | None = None

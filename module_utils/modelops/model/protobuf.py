@@ -8,13 +8,26 @@ point at its place in the graph file, as if it were external data. (Format: prot
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
-from .wire import DEEPEST, FIXED32, FIXED64, LENGTH, VARINT, encoded, exactly, varint
+from ..base import opener
+from .wire import (
+    DEEPEST,
+    FIXED32,
+    FIXED64,
+    LARGEST_GRAPH,
+    LENGTH,
+    VARINT,
+    encoded,
+    exactly,
+    field_tag,
+    varint,
+)
 
 LARGE = 64 << 10  # smaller tensors are as well read at once
 RAW_DATA = 9
@@ -32,10 +45,11 @@ def load(path: Path) -> ModelProto:
 
     Raises:
         DecodeError: it is no protobuf message of that kind.
+        ModelOpsError: it is no regular file, or larger than any.
     """
-    size = path.stat().st_size
     try:
-        with path.open("rb") as handle:
+        with opener.opened(path, LARGEST_GRAPH, follow=True) as handle:
+            size = os.fstat(handle.fileno()).st_size
             content = _scan(handle, size, "model", path.name, 0)
     except (ValueError, EOFError) as error:
         raise DecodeError(str(error)) from None
@@ -55,7 +69,7 @@ def _scan(handle: BinaryIO, end: int, message: str, name: str, depth: int) -> by
     place: tuple[int, int] | None = None
     position = handle.tell()
     while position < end:
-        tag = varint(handle)
+        tag = field_tag(handle)
         field, wire = tag >> 3, tag & 7
         if wire == LENGTH:
             length = varint(handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # the wire types that onnx.proto needs
+LARGEST_GRAPH = 1 << 31  # bytes; the protobuf library takes no more
 DEEPEST = 100  # messages within messages, as the protobuf library limits them
 
 
@@ -34,6 +35,18 @@ def varint(handle: BinaryIO) -> int:
         if byte < 0x80:
             return value
     raise ValueError("a number is too long")
+
+
+def field_tag(handle: BinaryIO) -> int:
+    """Read what begins a field: its number and wire type. A sparse file has nothing but number 0.
+
+    Raises:
+        EOFError, ValueError: as `varint`; there is no field 0.
+    """
+    tag = varint(handle)
+    if not tag >> 3:
+        raise ValueError("a field has the number 0")
+    return tag
 
 
 def encoded(value: int) -> bytes:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
-import hashlib
+import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..base.errors import ModelOpsError
-from ..base.files import CHUNK, remove, rename_durable, require_space
+from ..base.files import CHUNK, remove, rename_durable, require_space, sha256_of, write_all
+from ..base.opener import fresh, opened
 from .manifest import verify
 
 # The reason of a failure: a source is not what its entry says. roles/transfer asks for it.
 DAMAGED = "damaged"
+# Another file system, one that cannot, a kernel or a container that does not let it.
+_NO_SYSTEM_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
 def copy_pair(
@@ -41,7 +44,7 @@ def copy_pair(
         dest.mkdir(parents=True, exist_ok=True)
         require_space(dest, sum(entry["size"] for entry in todo), "the incoming pair")
         for entry in todo:
-            _copy(source / entry["name"], dest / entry["name"], entry["sha256"])
+            copy_file(source / entry["name"], dest / entry["name"], entry)
     return [entry["name"] for entry in todo]
 
 
@@ -74,19 +77,25 @@ def move_files(
     return [entry["name"] for entry in todo]
 
 
-def _copy(source: Path, dest: Path, sha256: str) -> None:
-    part = dest.with_name(f"{dest.name}.part")
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(CHUNK))
+def copy_file(source: Path, dest: Path, entry: Mapping[str, Any]) -> None:
+    """Copy a file that others brought; `dest` may be its own name.
+
+    The copy is a file of its own: of this account, mode 0644, with no name and no open descriptor
+    of anybody else. Its own bytes are hashed, so it does not matter what the source becomes.
+
+    Raises:
+        ModelOpsError: the source is a link or no regular file, or is not what its entry says.
+    """
+    part = dest.with_name(f".{dest.name}.part")
     try:
-        with source.open("rb", buffering=0) as reader, part.open("wb", buffering=0) as writer:
-            while count := reader.readinto(buffer):
-                digest.update(buffer[:count])
-                writer.write(buffer[:count])
+        with opened(source) as reader, fresh(part) as writer:
+            _copy(reader, writer, entry["size"])
             os.fsync(writer.fileno())
-        if digest.hexdigest() != sha256:
+        with opened(part) as copied:
+            found, size = sha256_of(copied, entry["size"]), os.fstat(copied.fileno()).st_size
+        if (found, size) != (entry["sha256"], entry["size"]):
             raise ModelOpsError(
-                f"SHA-256 {digest.hexdigest()} instead of {sha256}",
+                f"SHA-256 {found} of {size} bytes instead of {entry['sha256']} of {entry['size']}",
                 where=source,
                 remedy="Run the quantize phase again; something changed the pair.",
                 reason=DAMAGED,
@@ -94,3 +103,23 @@ def _copy(source: Path, dest: Path, sha256: str) -> None:
         rename_durable(part, dest)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _copy(reader: io.BufferedReader, writer: io.FileIO, size: int) -> None:
+    """Copy at most `size` bytes and one more; by the file system alone where it can do that."""
+    rest = size + 1
+    try:
+        while rest and (done := _by_system(reader, writer, rest)):
+            rest -= done
+    except OSError as error:
+        if error.errno not in _NO_SYSTEM_COPY:
+            raise
+        while rest and (block := reader.read(min(rest, CHUNK))):
+            write_all(writer, block)
+            rest -= len(block)
+
+
+def _by_system(reader: io.BufferedReader, writer: io.FileIO, count: int) -> int:
+    if not hasattr(os, "copy_file_range"):  # Windows
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os.copy_file_range(reader.fileno(), writer.fileno(), count)

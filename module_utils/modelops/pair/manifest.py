@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
 from ..base.errors import ModelOpsError
-from ..base.files import sha256_file
+from ..base.files import sha256_file, sha256_of
 from . import names
 
 SCHEMA = 1
@@ -23,6 +25,7 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 RELEASE_ID = re.compile(r"[0-9a-f]{16}")
+LARGEST_SUMS = 1 << 20  # bytes; a line has some 100
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[^/\\:.-][^/\\:]{0,199}")
 LARGEST = 1 << 40  # bytes of a file: no model that a host holds is larger
@@ -97,18 +100,11 @@ def load(path: Path) -> dict[str, Any]:
             its hashes.
     """
     try:
-        manifest = json.loads(path.read_bytes())
+        return check(opener.read_json(path), where=path)
     except FileNotFoundError:
         raise ModelOpsError(
             "there is no manifest", where=path, remedy="Run the quantize phase again."
         ) from None
-    except ValueError as error:
-        raise ModelOpsError(
-            f"the manifest is not JSON ({error})",
-            where=path,
-            remedy="Remove it and run the quantize phase again.",
-        ) from None
-    return check(manifest, where=path)
 
 
 def find(folder: Path, model: str | None = None) -> Path:
@@ -245,24 +241,26 @@ def verify(folder: Path, files: Iterable[Mapping[str, Any]]) -> list[dict[str, A
     """
     rows = []
     for entry in files:
-        path = folder / entry["name"]
         row: dict[str, Any] = {"name": entry["name"], "ok": False, "size": None, "sha256": None}
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            row["problem"] = "not a regular file"
-        elif not path.exists():
+        try:
+            with opener.opened(folder / entry["name"]) as handle:
+                row["size"] = size = os.fstat(handle.fileno()).st_size
+                row["sha256"] = sha256_of(handle, size) if size == entry["size"] else None
+            row["problem"] = _difference(row, entry)
+        except (FileNotFoundError, NotADirectoryError):
             row["problem"] = "missing"
-        else:
-            row["size"] = path.stat().st_size
-            if row["size"] != entry["size"]:
-                row["problem"] = f"{row['size']} bytes instead of {entry['size']}"
-            else:
-                row["sha256"] = sha256_file(path)
-                row["ok"] = row["sha256"] == entry["sha256"]
-                row["problem"] = (
-                    "" if row["ok"] else f"SHA-256 {row['sha256']} instead of {entry['sha256']}"
-                )
-        rows.append(row)
+        except ModelOpsError as error:
+            row["problem"] = error.what
+        rows.append({**row, "ok": not row["problem"]})
     return rows
+
+
+def _difference(row: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    if row["size"] != entry["size"]:
+        return f"{row['size']} bytes instead of {entry['size']}"
+    if row["sha256"] != entry["sha256"]:
+        return f"SHA-256 {row['sha256']} instead of {entry['sha256']}"
+    return ""
 
 
 def standing(
@@ -299,12 +297,16 @@ def sums_problems(folder: Path, entries: Iterable[Mapping[str, Any]]) -> list[st
     """
     wanted = {entry["name"]: entry["sha256"] for entry in entries}
     path = folder / names.of(names.model_of(entries)).sums
-    if not path.is_file():
+    if not path.exists():
         path = folder / SUMS
-    if not path.is_file():
+    if not path.exists():
         return []
+    try:
+        text = opener.read(path, LARGEST_SUMS).decode("utf-8-sig", errors="replace")
+    except ModelOpsError as error:
+        return [str(error)]
     listed = {}
-    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+    for line in text.splitlines():
         digest, _, name = line.partition(" ")
         listed[name.lstrip(" *").removeprefix("./")] = digest.lower()
     if path.name == SUMS and not set(listed) & set(wanted):

@@ -202,6 +202,8 @@ def _write_pair(
 ) -> list[dict[str, Any]]:
     require_space(path.parent, megabytes * 1_050_000, "the sample model")
     path_part, data_part = (p.with_name(f".{p.name}.part") for p in (path, data))
+    for part in (path_part, data_part):
+        remove(part)
     with _parts(path_part, data_part):
         with open(data_part, "wb") as handle:
             stream = _FileStream(handle, compare=False)

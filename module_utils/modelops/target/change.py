@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import give_access, rename_durable, write_atomic
 from ..config import replace
+from ..pair.copy import copy_file
 from . import run_lock
 from .store import FP32, State, Store, record, stamp
 
@@ -206,13 +208,11 @@ def switch(
         assert leaving is not None
         move(change, path, store.releases / leaving / path.name)
     if arriving:
-        for path in (path for path in reversed(store.live) if path.name in names):
-            move(
-                change,
-                store.releases / arriving / path.name,
-                path,
-                like=store.root / store.fp32_graph,
-            )
+        entries = {entry["name"]: entry for entry in arrives}
+        for path in (path for path in reversed(store.live) if path.name in entries):
+            source = store.releases / arriving / path.name
+            make_own(change, source, entries[path.name])
+            move(change, source, path, like=store.fp32_graph)
     write_config(change, texts.fp32, texts.after)
 
 
@@ -309,7 +309,10 @@ def _required(text: bytes | None, store: Store) -> bytes:
 
 def _stored(store: Store, kind: str) -> bytes | None:
     path = store.texts / kind
-    return path.read_bytes() if path.is_file() else None
+    try:
+        return opener.read(path, replace.LARGEST)
+    except FileNotFoundError:
+        return None
 
 
 def keep_text(store: Store, kind: str, text: bytes | None) -> None:
@@ -346,6 +349,36 @@ def move(change: Change, source: Path, dest: Path, like: Path | None = None) -> 
         rename_durable(source, dest)
 
     change.do(f"move {source} -> {dest}", act)
+
+
+def take(change: Change, source: Path, dest: Path, entry: Mapping[str, Any], own: bool) -> None:
+    """Plan that a file comes into the store: as it is where it is ours alone, else as a copy.
+
+    Args:
+        own: whether a run brought it, so that nothing is lost when it leaves its place.
+    """
+    if own and opener.is_own(source):
+        move(change, source, dest)
+    else:
+        change.do(f"copy {source} -> {dest}", lambda: copy_file(source, dest, entry))
+
+
+def make_own(change: Change, path: Path, entry: Mapping[str, Any]) -> None:
+    """Plan that a file that somebody else may write becomes a copy that nobody else can write."""
+    like = change.store.fp32_graph
+    if not opener.is_own(path, like):
+
+        def act() -> None:
+            copy_file(path, path, entry)
+            give_access(path, like)
+
+        change.do(f"copy {path}, which others may write, to a file of our own", act)
+
+
+def own_live(change: Change, artifacts: Sequence[Mapping[str, Any]]) -> None:
+    """Plan that the live pair is ours alone: a version before took over the files of others."""
+    for entry in artifacts:
+        make_own(change, change.store.root / entry["name"], entry)
 
 
 def require_way_back(store: Store, listed: Mapping[str, Any] | None) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from . import processes
@@ -26,6 +27,7 @@ from .units import CALL_LIMIT_S, Unit, check, run
 STOP_LIMIT_S = 30.0
 POLL_S = 0.1
 LOG_LINES = 25
+LONGEST_PID_FILE = 4096  # bytes
 LOG_BYTES = 64 << 10  # of the log's end that are looked at
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 # A process that began after its PID file was written is another one of the same number; the clocks
@@ -114,10 +116,10 @@ class Commands:
     def told(self, invocation: str) -> str:  # noqa: ARG002 - a Manager's
         """Return the last lines of the log."""
         try:
-            with self._log.open("rb") as handle:
-                handle.seek(max(0, self._log.stat().st_size - LOG_BYTES))
-                text = handle.read().decode(errors="replace")
-        except OSError as error:
+            with opener.opened(self._log, follow=True) as handle:
+                handle.seek(max(0, os.fstat(handle.fileno()).st_size - LOG_BYTES))
+                text = handle.read(LOG_BYTES).decode(errors="replace")
+        except (OSError, ModelOpsError) as error:
             return f"Its log cannot be read: {error}"
         lines = "\n".join(text.splitlines()[-LOG_LINES:])
         return f"Its log {self._log} ends with:\n{lines}"
@@ -136,10 +138,10 @@ class Commands:
     def _of_session(self) -> set[int]:
         """What was started here, unless the host was started anew meanwhile."""
         try:
-            kept = json.loads(self._record.read_bytes())
+            kept = opener.read_json(self._record)
             same = kept["boot"] == processes.boot()
             return processes.of_session(int(kept["session"])) if same else set()
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ModelOpsError, ValueError, TypeError, KeyError, OverflowError):
             return set()
 
     def _of_file(self) -> set[int]:
@@ -147,8 +149,9 @@ class Commands:
         if self._pid_file is None:
             return set()
         try:
-            text, written = self._pid_file.read_text(), self._pid_file.stat().st_mtime
-        except (OSError, ValueError):
+            text = opener.read(self._pid_file, LONGEST_PID_FILE, follow=True).decode()
+            written = self._pid_file.stat().st_mtime
+        except (OSError, ModelOpsError, ValueError):
             return set()
         found = {int(word) for word in text.split()[:1] if word.isdecimal()}
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
 from ..base.errors import ModelOpsError
-from ..base.files import fsync_dir, rename_durable, write_atomic
+from ..base.files import fsync_dir, rename_durable, require_space, write_atomic
 from ..config import replace
 from ..pair import manifest
 from .change import (
@@ -22,11 +23,12 @@ from .change import (
     Texts,
     joined,
     keep_text,
-    move,
+    own_live,
     planned_texts,
     recover,
     require_way_back,
     switch,
+    take,
     write_config,
 )
 from .store import FP32, TRANSFER_AGAIN, State, Store, fresh_state, record, stamp
@@ -103,7 +105,8 @@ def stage(
             remedy=f"Give the manifest of {release}.",
         )
     change = Change(store, state)
-    rows = manifest.verify(incoming, _lacking(store, state, listed))
+    todo = _lacking(store, state, listed)
+    rows = manifest.verify(incoming, todo)
     wrong = [row for row in rows if not row["ok"]]
     if wrong and not (check_mode and not incoming.is_dir()):
         raise ModelOpsError(
@@ -114,13 +117,18 @@ def stage(
         )
     content = manifest.dump(listed)
     kept = folder / manifest.MANIFEST
-    if not rows and kept.is_file() and kept.read_bytes() == content:
+    if not rows and opener.holds(kept, content):
         return joined(recovered, change.perform(check_mode))
+    # What a run brought here itself moves; what others brought is copied, and stays theirs.
+    own = incoming == store.incoming / release
+    if not own and not check_mode:
+        require_space(store.root, sum(entry["size"] for entry in todo), "a copy of the pair")
     change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
     change.do(f"write {kept}", lambda: write_atomic(kept, content))
-    for row in sorted(rows, key=lambda row: row["name"], reverse=True):  # the data, then the graph
-        move(change, incoming / row["name"], folder / row["name"])
-    change.do(f"clear {incoming}", lambda: _clear_incoming(store, incoming))
+    for entry in sorted(todo, key=lambda e: str(e["name"]), reverse=True):  # data, then the graph
+        take(change, incoming / entry["name"], folder / entry["name"], entry, own)
+    if own:
+        change.do(f"clear {incoming}", lambda: _clear_incoming(incoming))
     return joined(recovered, change.perform(check_mode))
 
 
@@ -174,6 +182,8 @@ def activate(
     plan = replace.Plan(config)
     change = Change(store, state)
     change.texts = Texts(plan.path, plan.before, plan.fp32, plan.int8)
+    if stays:
+        own_live(change, listed["artifacts"])
     if stays and state["active"] == release and plan.before == plan.int8:
         return joined(recovered, change.perform(check_mode))
     before = {"active": state["active"], "live": state["live"]}
@@ -395,11 +405,10 @@ def _keep_backup(change: Change, plan: replace.Plan) -> None:
         change.do(f"write {backup}", lambda: replace.keep_copy(plan.path, before, backup))
 
 
-def _clear_incoming(store: Store, incoming: Path) -> None:
-    """Remove the folder of a transfer that was staged; a folder that a person named stays."""
-    if incoming.parent == store.incoming:
-        shutil.rmtree(incoming, ignore_errors=True)
-        fsync_dir(store.incoming)
+def _clear_incoming(incoming: Path) -> None:
+    """Remove the folder of a transfer that was staged."""
+    shutil.rmtree(incoming, ignore_errors=True)
+    fsync_dir(incoming.parent)
 
 
 def _staged_problems(store: Store, release: str, verify: bool) -> list[str]:

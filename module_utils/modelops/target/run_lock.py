@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..base import file_lock
+from ..base import file_lock, opener
 from ..base.errors import ModelOpsError
 from ..base.files import fsync_dir, write_atomic
 
@@ -25,6 +25,7 @@ from ..base.files import fsync_dir, write_atomic
 TTL_S = 600
 # A lock is written again when this part of its time has passed: not at every call.
 RENEW_AFTER = 0.25
+LARGEST = 1 << 16  # bytes of a lock file
 
 _UNKNOWN = {
     "run": "", "owner": "unknown", "process": "", "since": 0, "ttl_s": 0, "expires": 1 << 60,
@@ -39,12 +40,12 @@ def place(root: Path, name: str) -> Path:
 def holder(path: Path) -> dict[str, Any] | None:
     """Return the lock in a lock file, or None; `run` is the token of the run that holds it."""
     try:
-        found = {**_UNKNOWN, **json.loads(path.read_bytes())}
+        found = {**_UNKNOWN, **opener.read_json(path, LARGEST)}
         numbers = {key: int(found[key]) for key in ("since", "ttl_s", "expires")}
         return {**found, **numbers, **{key: str(found[key]) for key in ("run", "owner", "process")}}
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, PermissionError):
+    except (ValueError, TypeError, OverflowError, ModelOpsError, PermissionError):
         # Written whole or not at all, so somebody else wrote it: it holds until it is broken.
         return dict(_UNKNOWN)
 
@@ -169,7 +170,10 @@ def give_back(path: Path, token: str) -> None:
 
 def _taken(path: Path, found: Mapping[str, Any]) -> ModelOpsError:
     def at(seconds: int) -> str:
-        return datetime.fromtimestamp(seconds, UTC).isoformat()
+        try:
+            return datetime.fromtimestamp(seconds, UTC).isoformat()
+        except (ValueError, OverflowError, OSError):  # somebody else wrote it
+            return "an unknown time"
 
     free = ""
     if found["expires"] < _UNKNOWN["expires"]:

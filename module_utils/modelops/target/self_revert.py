@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from . import change, operations, watcher
@@ -28,7 +29,7 @@ _REASON = "no commit came in time: the controller or the link to it was lost"
 def write(path: Path) -> None:
     """Write the archive, unless it is there already with the same content."""
     content = archive()
-    if path.is_file() and path.read_bytes() == content:
+    if opener.holds(path, content) and opener.is_own(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)

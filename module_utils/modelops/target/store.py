@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from ..model import declared
@@ -139,11 +140,11 @@ class Store:
             ModelOpsError: state.json is not usable.
         """
         try:
-            state = json.loads(self.state_file.read_bytes())
+            state = opener.read_json(self.state_file)
         except FileNotFoundError:
             return fresh_state()
-        except ValueError as error:
-            raise self._unusable(str(error)) from None
+        except ModelOpsError as error:
+            raise self._unusable(error.what) from None
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             raise self._unusable(f"schema {SCHEMA} is expected")
         if set(fresh_state()) - set(state):

@@ -7,11 +7,11 @@ tells whose it is, and from there to its place.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import rename_durable
 from ..pair import manifest, names
@@ -93,8 +93,8 @@ def _owner(releases: Path) -> str:
 def _releases(releases: Path) -> Iterator[str]:
     """Yield the ids of releases, those that tell most of whose the folder is first."""
     try:
-        state: Any = json.loads((releases / "state.json").read_bytes())
-    except (OSError, ValueError):
+        state: Any = opener.read_json(releases / "state.json")
+    except (OSError, ModelOpsError):
         state = {}
     if isinstance(state, dict):
         yield from (str(state.get(field)) for field in ("live", "active", "last_good"))

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..base import opener
+from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from .commands import Commands
 from .store import Store
@@ -44,7 +46,7 @@ def start(store: Store, archive: str, service: Mapping[str, Any], confirm_s: flo
     }  # fmt: skip
     path = store.releases / ORDER
     write_atomic(path, (json.dumps(order) + "\n").encode(), 0o600)
-    with (store.releases / LOG).open("wb") as log:
+    with opener.fresh(store.releases / LOG) as log:
         subprocess.Popen(  # noqa: S603 - this Python and our own archive
             [sys.executable, "-I", archive, "watch", ORDER, order["id"]], cwd=store.releases,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -87,7 +89,7 @@ def watch(path: Path, number: str, revert: Callable[[Store], object]) -> bool:
 def _order(path: Path, number: str) -> dict[str, Any] | None:
     """Return what is to be done, or None when it is gone or another one's."""
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except OSError:
+        found: dict[str, Any] = opener.read_json(path)
+    except (OSError, ModelOpsError):
         return None
-    return found if found["id"] == number else None
+    return found if isinstance(found, dict) and found.get("id") == number else None

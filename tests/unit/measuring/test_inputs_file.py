@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelops.base.errors import ModelOpsError
-from modelops.measuring import compare, golden, inputs_file
+from modelops.measuring import compare, golden, inputs_file, npz
 from modelops.measuring.session import Setup
 from modelops.model import declared
 
@@ -34,7 +34,7 @@ def test_headers_are_read_as_numpy_writes_them(kind, shape, fortran):
     array = np.zeros(shape, kind, order="F" if fortran else "C")
     content = io.BytesIO()
     np.save(content, array)
-    assert inputs_file._header(content.getvalue()) == {"dtype": kind, "shape": shape}
+    assert npz.header(content.getvalue())[0] == {"dtype": kind, "shape": shape}
 
 
 def test_one_sample_and_several(tmp_path):
