@@ -17,18 +17,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from rootfs import CACHE, HERE, HOME, USER, cached, run
+from kernel import is_running, namespaces, remove_cgroup, start_of, until
+from rootfs import HERE, HOME, USER, cached, run
 
 STATES = Path("/var/tmp/modelops-bed")  # not /tmp: guests have one of their own
 NAMESPACES = Path("/run/netns")
@@ -92,12 +91,12 @@ class Bed:
         for name in (*(f"{self.name}-{host}" for host in HOSTS), self.namespace):
             if (NAMESPACES / name).exists():
                 run("ip", "netns", "delete", name, check=False)
-        with _namespaces():
+        with namespaces():
             # The first `ip netns add` of a machine makes this a mount of its own.
             if NAMESPACES.exists() and not any(NAMESPACES.iterdir()):
                 run("umount", NAMESPACES, check=False)
         for group in Path("/sys/fs/cgroup").glob(f"*/{self.name}"):
-            _remove_cgroup(group)
+            remove_cgroup(group)
         if self.state.exists():
             shutil.rmtree(self.state)
         with contextlib.suppress(OSError):
@@ -107,7 +106,7 @@ class Bed:
 
     def alive(self, host: str) -> bool:
         pid = self._pid(host)
-        return pid is not None and _is_running(pid)
+        return pid is not None and is_running(pid)
 
     def boot(self, host: str) -> None:
         """Start a host that was crashed or powered off; its disks are as they were."""
@@ -117,13 +116,13 @@ class Bed:
     def crash(self, host: str) -> None:
         """Pull the power: every process of the host ends at once."""
         pid = self._pid(host)
-        if pid is not None and _is_running(pid):
+        if pid is not None and is_running(pid):
             os.kill(pid, signal.SIGKILL)  # the host's PID namespace goes with it
-        _until(lambda: self._is_off(host), 20, f"{host} does not end")
+        until(lambda: self._is_off(host), 20, f"{host} does not end")
 
     def poweroff(self, host: str) -> None:
         self.ssh(host, "sudo systemctl poweroff", check=False)
-        _until(lambda: self._is_off(host), 60, f"{host} does not power off")
+        until(lambda: self._is_off(host), 60, f"{host} does not power off")
 
     def cut(self, host: str) -> None:
         self._ip("link", "set", host, "down")
@@ -172,7 +171,7 @@ class Bed:
                 raise SystemExit(f"{host} died:\n{console[-2000:]}")
             return self.ssh(host, "true", check=False).returncode == 0
 
-        _until(there, 90, f"no login on {host}")
+        until(there, 90, f"no login on {host}")
 
     # -- talking to them
 
@@ -208,7 +207,7 @@ class Bed:
         if not path.exists():
             return None
         pid, started = path.read_text().split()
-        return int(pid) if _started(int(pid)) == started else None
+        return int(pid) if start_of(int(pid)) == started else None
 
     def _is_off(self, host: str) -> bool:
         """Return whether a host has ended and its disk is free.
@@ -229,7 +228,7 @@ class Bed:
         run("ip", "-n", self.namespace, *arguments)
 
     def _network(self) -> None:
-        with _namespaces():
+        with namespaces():
             run("ip", "netns", "add", self.namespace)
         self._ip("link", "set", "lo", "up")
         self._ip("link", "add", "br0", "type", "bridge")
@@ -280,7 +279,7 @@ class Bed:
                 env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
                 start_new_session=True,
             )  # fmt: skip
-        text = f"{process.pid} {_started(process.pid)}"
+        text = f"{process.pid} {start_of(process.pid)}"
         (self.state / f"{host}.pid").write_text(text)
 
     def _ssh_config(self) -> str:
@@ -325,47 +324,6 @@ class Bed:
                 },
             }
         }
-
-
-@contextlib.contextmanager
-def _namespaces() -> Iterator[None]:
-    """Keep other beds from adding the first namespace, or removing the last one, meanwhile."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "namespaces-lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _is_running(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def _started(pid: int) -> str:
-    """Return what tells a process from a later one of the same number."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return "gone"
-
-
-def _remove_cgroup(group: Path) -> None:
-    deadline = time.monotonic() + 10
-    while group.exists() and time.monotonic() < deadline:
-        for folder in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        with contextlib.suppress(OSError):
-            group.rmdir()
-        time.sleep(0.05)
-
-
-def _until(condition, limit_s: float, otherwise: str) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{otherwise} within {limit_s} s")
-        time.sleep(0.1)
 
 
 @contextlib.contextmanager
