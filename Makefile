@@ -5,7 +5,7 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-unit test-playbooks test-linux test-windows hosts-up hosts-down lint bench bench-linux bench-windows bench-workflow fuzz clean requirements role-docs wheelhouse
+.PHONY: help quantize rollback test test-unit test-playbooks test-linux test-windows hosts-up hosts-down lint collection bench bench-linux bench-windows bench-workflow fuzz clean requirements role-docs wheelhouse
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -18,6 +18,7 @@ help:
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
 	@echo "make wheelhouse download the builder's packages, for a builder without a package index"
 	@echo "make lint       run the linters"
+	@echo "make collection let ansible-test judge the tree, laid out as a collection"
 	@echo "make role-docs  write the README.md of each role from its argument specs"
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
 	@echo "make bench-linux measure a release on those hosts: transfer, downtime, rollback"
@@ -61,6 +62,10 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --offline --strict
+	$(MAKE) --no-print-directory collection
+
+collection: .venv/dev
+	$(BIN)/python tests/collection.py
 
 role-docs: .venv/dev
 	$(BIN)/python tests/role_docs.py

@@ -234,7 +234,7 @@ MODULE: dict[str, Any] = {
         "root": {"type": "path", "required": True},
         "name": {"type": "str", "default": "agi_audio_core"},
         "state": {"type": "str", "choices": STATES, "default": "query"},
-        "token": {"type": "str", "default": ""},
+        "token": {"type": "str", "default": "", "no_log": False},
         "release": {"type": "str"},
         "manifest": {"type": "dict"},
         "hashed": {"type": "dict", "default": {}},

@@ -31,7 +31,8 @@ options:
     default: 1
 attributes:
   check_mode:
-    description: Runs no model; I(measured) is then false and there are no figures.
+    description: Runs no model.
+    details: I(measured) is then false and there are no figures.
     support: partial
   diff_mode:
     description: There is none.

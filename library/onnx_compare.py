@@ -114,8 +114,9 @@ options:
     elements: str
 attributes:
   check_mode:
-    description: Uses the record when it fits. Otherwise runs no model; I(verdict) is then
-      C(inconclusive), and I(changed) says whether the record would be written.
+    description: Uses the record when it fits, and runs no model.
+    details: Where the record does not fit, I(verdict) is C(inconclusive), and I(changed) says
+      whether the record would be written.
     support: partial
   diff_mode:
     description: There is none.

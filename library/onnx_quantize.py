@@ -208,7 +208,7 @@ quality_path:
   type: list
   elements: dict
 comparison:
-  description: The similarity of the result and the source, for O(figures) of M(onnx_compare). Empty
+  description: The similarity of the result and the source, for C(figures) of M(onnx_compare). Empty
     where it was not measured.
   returned: success
   type: dict

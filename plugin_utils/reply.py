@@ -28,8 +28,8 @@ def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
     except (ValueError, IndexError):
         reply = {}
     if not reply:
-        return failed(explain(raw, python), rc=raw.get("rc"), module_stdout=stdout[-TAIL:],
-                       module_stderr=stderr[-TAIL:])  # fmt: skip
+        ends = {"module_stdout": stdout[-TAIL:], "module_stderr": stderr[-TAIL:]}
+        return failed(explain(raw, python), rc=raw.get("rc"), **ends)
     spoken = {"module_stdout": noise.strip()[-TAIL:], "module_stderr": stderr.strip()[-TAIL:]}
     return {**{name: said for name, said in spoken.items() if said}, **reply}
 
