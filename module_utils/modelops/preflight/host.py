@@ -51,6 +51,13 @@ def check_python(minimum: str) -> Finding:
             f"Install Python {minimum} or newer for x64 (3.10 has no wheel of the onnxruntime that"
             " is pinned) and point sarai_builder_base_python or sarai_builder_python at it."
         )
+        if "\\windowsapps\\" in f"{sys.executable} {sys.base_prefix}".lower():
+            ok, value = False, f"{value}, of the Microsoft Store"
+            remedy = (
+                "The Store's Python belongs to the user who installed it. Install the one of"
+                " python.org for all users: winget install --exact --id Python.Python.3.12 --scope"
+                " machine"
+            )
     return finding("Python", ok, f"{value} ({sys.executable})", threshold, remedy)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..base import app_control, memory
@@ -24,6 +24,15 @@ LANGUAGE_MODE = [
     "$ExecutionContext.SessionState.LanguageMode",
 ]  # fmt: skip
 LANGUAGE_MODES = ("FullLanguage", "ConstrainedLanguage", "RestrictedLanguage", "NoLanguage")
+RESTARTS = (
+    r"SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending",
+    r"SOFTWARE\Microsoft\Windows\CurrentVersion\WindowsUpdate\Auto Update\RebootRequired",
+)
+POWER = r"SYSTEM\CurrentControlSet\Control\Power"
+# The group "sleep" and its setting "sleep after", as `powercfg /query` names them.
+SLEEP = r"238c9fa8-0aad-41ed-83f4-97be242c8f20\29f6c1db-86da-48c5-9fdb-f2b67b1f44da"
+# FILE_ATTRIBUTE_OFFLINE, RECALL_ON_OPEN and RECALL_ON_DATA_ACCESS: the content is somewhere else.
+NOT_HERE = 0x1000 | 0x40000 | 0x400000
 ELEVEN = 22000  # its first build; the registry calls it Windows 10 all the same
 
 
@@ -44,6 +53,9 @@ def check_windows(params: Mapping[str, Any]) -> list[Finding]:
         *check_language_mode(ask(LANGUAGE_MODE, params["call_limit_s"]).text),
         check_long_paths(value(FILE_SYSTEM, "LongPathsEnabled")),
         check_antivirus(folders, excluded()),
+        check_restart([key for key in RESTARTS if exists(key)]),
+        *check_sleep(sleep_after()),
+        *check_cloud([params["folder"], *([params["model"]] if params["model"] else [])]),
     ]
 
 
@@ -58,6 +70,31 @@ def value(key: str, name: str) -> Any:
             return winreg.QueryValueEx(opened, name)[0]
     except OSError:
         return None
+
+
+def exists(key: str) -> bool:
+    """Tell whether the registry's local machine has a key that may be opened."""
+    if sys.platform != "win32":
+        return False
+    import winreg
+
+    try:
+        winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key).Close()
+    except OSError:
+        return False
+    return True
+
+
+def sleep_after() -> int | None:
+    """Return the seconds without input after which a PC on mains sleeps; None where unknown.
+
+    A setting that nobody changed stands in the defaults of its scheme. 0 is never.
+    """
+    scheme = value(rf"{POWER}\User\PowerSchemes", "ActivePowerScheme")
+    own = value(rf"{POWER}\User\PowerSchemes\{scheme}\{SLEEP}", "ACSettingIndex")
+    default = rf"{POWER}\PowerSettings\{SLEEP}\DefaultPowerSchemeValues\{scheme}"
+    seconds = value(default, "AcSettingIndex") if own is None else own
+    return None if seconds is None else int(seconds)
 
 
 def excluded() -> list[str] | None:
@@ -215,6 +252,56 @@ def check_antivirus(folders: Iterable[str], known: Iterable[str] | None) -> Find
         + "; ".join(f"Add-MpPreference -ExclusionPath '{name}'" for name in open_),
         "advice",
     )  # fmt: skip
+
+
+def check_restart(pending: Iterable[str]) -> Finding:
+    """Say whether Windows waits for a restart, which it may make by itself during a run."""
+    waits = bool(list(pending))
+    return finding(
+        "restart of Windows",
+        not waits,
+        "pending" if waits else "none is pending",
+        "none is pending",
+        "Restart Windows before a long run: it may do so by itself, and an update that is half done"
+        " holds files open.",
+        "advice",
+    )
+
+
+def check_sleep(seconds: int | None) -> list[Finding]:
+    """Say whether the PC sleeps by itself: no input comes from a run, so to Windows it is idle."""
+    if seconds is None:
+        return []
+    remedy = (
+        "A job goes on after the sleep, but nobody hears of it until then. As administrator there,"
+        " before a run: powercfg /change standby-timeout-ac 0; after it your own value again."
+    )
+    text = f"after {seconds / 60:g} minutes" if seconds else "never"
+    return [finding("sleep on mains", seconds == 0, text, "never", remedy, "advice")]
+
+
+def check_cloud(paths: Iterable[str]) -> list[Finding]:
+    """Say which paths OneDrive keeps: it copies what is written there, and may take it away."""
+    rows = []
+    for path in paths:
+        away = _attributes(Path(path)) & NOT_HERE
+        kept = any(part.lower().startswith("onedrive") for part in PureWindowsPath(path).parts)
+        if away or kept:
+            value = "its content is not on this PC" if away else "it is kept by OneDrive"
+            remedy = (
+                "Let OneDrive keep it on this PC (Always keep on this device), or better move it to"
+                r" a folder of no cloud, such as C:\SARAi_v2."
+            )
+            level = "problem" if away else "advice"
+            rows.append(finding(f"cloud: {path}", False, value, "a local folder", remedy, level))
+    return rows
+
+
+def _attributes(path: Path) -> int:
+    try:
+        return int(getattr(path.stat(), "st_file_attributes", 0))
+    except OSError:
+        return 0  # that it is missing is another row
 
 
 def _folder(name: str) -> str:
