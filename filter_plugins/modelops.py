@@ -85,9 +85,14 @@ def unit_name(name: str) -> str:
     return units.check(str(name).removesuffix(".service"))
 
 
-def unit_word(text: str) -> str:
-    """Return a text as one word of a unit's command line; see units.word."""
-    return units.word(str(text))
+def unit_path(text: str) -> str:
+    """Return a path as one word of a unit; see units.path."""
+    return units.path(str(text))
+
+
+def unit_memory(text: str) -> str:
+    """Return a limit of a unit's memory; see units.memory."""
+    return units.memory(str(text))
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -106,6 +111,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "preflight_lines": rows.lines,
     "preflight_ssh": rows.ssh,
     "preflight_table": rows.text,
+    "preflight_units": units.findings,
     "release_in_service": validation.outcome,
     "release_is_at_fault": validation.is_the_releases_fault,
     "release_report": release.report,
@@ -115,8 +121,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "service_refuses": validation.refuses,
     "service_serves": validation.service_serves,
     "status_table": status.text,
+    "unit_memory": unit_memory,
     "unit_name": unit_name,
-    "unit_word": unit_word,
+    "unit_path": unit_path,
     "unreached": unreachable.told,
     "validation_tests": validation.tests,
     "wheels": wheels,

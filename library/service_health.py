@@ -163,7 +163,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Look, or restart and wait, as the parameters say; the result is the module's.
 
     Raises:
-        ModelOpsError: it cannot be looked at, or is not healthy.
+        ModelOpsError: it cannot be looked at, is not healthy, or no unit can be made of its paths.
     """
     manager = _manager(params)
     graphs = {model: params[model] for model in (served.INT8, served.FP32) if params[model]}
@@ -180,6 +180,9 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 def _manager(params: Mapping[str, Any]) -> service.Manager:
     if params["manager"] == "command":
         return commands.Commands(params["name"], params["commands"])
+    for model in (served.INT8, served.FP32):
+        if params[model]:
+            units.path(params[model], where=model)  # a unit of the host goes back to it
     return units.Systemd(params["name"], user=params["manager"] == "systemd_user")
 
 

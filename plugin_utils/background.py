@@ -55,11 +55,11 @@ class Background(NormalAction):
     what it made.
     """
 
-    def _parse_returned_data(self, res: dict[str, Any], profile: str) -> dict[str, Any]:
+    def _parse_returned_data(self, res: dict[str, Any], *rest: Any) -> dict[str, Any]:
         """Read a module's answer; Ansible itself tells the terminal of what stands beside it."""
         # JSON spells every control character, so a plain one is none of the answer.
         said = {key: host_text.plain(str(res.get(key, ""))) for key in ("stdout", "stderr")}
-        data: dict[str, Any] = super()._parse_returned_data({**res, **said}, profile)
+        data: dict[str, Any] = super()._parse_returned_data({**res, **said}, *rest)
         return {key: value for key, value in data.items() if key not in ("add_host", "add_group")}
 
     def checked(self, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,3 +113,18 @@ def test_what_a_target_tells_is_no_fact_and_no_escape(site):
     for text in (outcome.output, report.read_text(), kept["notes"]["target1"]):
         assert "redgpj" in " ".join(text.split())
         assert "\x1b" not in text and "\u202e" not in text
+
+
+def test_preflight_tells_what_no_unit_can_be_made_of(site):
+    site.hand_over("target1", "pass")
+    told = site.folder / "told.json"
+    outcome = site.run(
+        "playbooks/preflight.yml",
+        preflight_json=str(told),
+        sarai_service_manager="systemd",
+        sarai_service_name="x\nExecStartPost=+/bin/false",
+    )
+    assert outcome.rc == 2, outcome.output
+    rows = json.loads(told.read_text())["hosts"]["target1"]
+    (row,) = (row for row in rows if row["check"] == "the unit's name")
+    assert row["level"] == "problem" and "letters, digits" in row["remedy"]

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..base.errors import ModelOpsError
+from ..base.finding import Finding, finding
 from . import processes
 
 JOURNAL_LINES = 25
@@ -19,6 +21,8 @@ CALL_LIMIT_S = 30.0
 STOP_LIMIT_S = 90.0
 # What a command line and a file name can be made of. A leading hyphen would be an option.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@._-]{0,199}")
+_PATH = re.compile(r"/[^\s%$;\"'\\]*")
+_MEMORY = re.compile(r"[0-9]+(\.[0-9]+)?[KMGTPE%]?|infinity")
 _FIELDS = {
     "LoadState": "load", "ActiveState": "active", "SubState": "sub", "Result": "result",
     "NRestarts": "restarts", "InvocationID": "invocation", "MainPID": "pid",
@@ -57,20 +61,57 @@ def check(name: str) -> str:
     return name
 
 
-def word(text: str) -> str:
-    """Return a text as one word of a unit's command line (systemd.service(5), "Command lines").
+def path(text: str, where: str = "") -> str:
+    """Return a path when a unit's lines can be made of it, as one word that means itself.
+
+    systemd cuts lines at spaces, and replaces what begins with % and $ (systemd.service(5),
+    "Command lines", and systemd.unit(5), "Specifiers").
 
     Raises:
-        ModelOpsError: it holds a line's end or another control character.
+        ModelOpsError: it is not absolute, or holds what a unit would take for something else.
     """
-    if re.search(r"[\x00-\x1f\x7f]", text):
+    if not _PATH.fullmatch(text) or not text.isprintable():
         raise ModelOpsError(
-            f"{text!r} cannot stand in a unit: it holds a control character",
-            remedy="Correct the variable in the inventory.",
+            f"{text!r} cannot be a path in a unit",
+            where=where,
+            remedy="Give an absolute path without spaces, line ends, quotes, backslashes and % $ ;",
         )
-    for plain, spelled in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
-        text = text.replace(plain, spelled)
-    return f'"{text}"'
+    return text
+
+
+def memory(text: str) -> str:
+    """Return a limit of memory as systemd reads it (systemd.resource-control(5), MemoryMax=).
+
+    Raises:
+        ModelOpsError: it is none.
+    """
+    if not _MEMORY.fullmatch(text):
+        raise ModelOpsError(
+            f"{text!r} cannot be the memory of a unit",
+            where="sarai_service_memory_max",
+            remedy="Give bytes, such as 8G, or a part, such as 50%, or infinity.",
+        )
+    return text
+
+
+def findings(values: Mapping[str, str]) -> list[Finding]:
+    """Return the rows of preflight on what units are made of; see `check`, `path`, `memory`.
+
+    Args:
+        values: `name`, `owner`, `memory` and `folder` of the models; owner and memory may be empty.
+    """
+    looks: list[tuple[str, Callable[[str], str]]] = [
+        ("name", check), ("owner", check), ("memory", memory), ("folder", path),
+    ]  # fmt: skip
+    rows = []
+    for field, look in looks:
+        if values[field] or field in ("name", "folder"):
+            try:
+                look(values[field])
+            except ModelOpsError as error:
+                wanted = "a unit can be made of it"
+                rows.append(finding(f"the unit's {field}", False, error.what, wanted, error.remedy))
+    return rows or [finding("the unit's values", True, values["name"], "a unit can be made", "")]
 
 
 class Systemd:

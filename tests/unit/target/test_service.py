@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 from modelops.base.errors import ModelOpsError
-from modelops.target import service, units
+from modelops.target import service
 from modelops.target.units import Systemd, Unit
 
 UP = Unit("loaded", "active", "running", "success", 0, "one", 1, "")
@@ -126,9 +126,3 @@ def test_without_systemd(monkeypatch):
 def test_a_name_that_no_unit_has(name):
     with pytest.raises(ModelOpsError, match="cannot be the name of a unit"):
         Systemd(name)
-
-
-def test_a_path_is_one_word_of_a_unit():
-    assert units.word('/srv/my "50%" $models') == '"/srv/my \\"50%%\\" $$models"'
-    with pytest.raises(ModelOpsError, match="control character"):
-        units.word("/srv\nUser=root")
