@@ -82,11 +82,13 @@ def _memory_freed(host: Mapping[str, Any]) -> list[str]:
 def text(found: Mapping[str, Any]) -> str:
     """Write a report for the terminal."""
     lines = [f"release {found['release']}: {found['verdict']}"]
-    lines += [f"{host}: {outcome}" for host, outcome in found["outcomes"].items()]
+    # What goes on is set in, so that no line of a host passes for that of another one.
+    outcomes = [f"{host}: {outcome}" for host, outcome in found["outcomes"].items()]
+    lines += [outcome.replace("\n", "\n    ") for outcome in outcomes]
     for host, rows in found["tables"].items():
         lines += ["", f"measured on {host}", table.text([tuple(row) for row in rows])]
         lines += [found[kind][host] for kind in ("notes", "freed") if host in found[kind]]
-    return "\n".join(lines) + "\n"
+    return host_text.plain("\n".join(lines) + "\n")
 
 
 def page(found: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def test_every_filter_is_used_and_no_other_way_round():
     [
         ("model_names", ["../a"]),
         ("unit_name", ["a b.service"]),
-        ("unit_word", ["a\nb"]),
+        ("unit_path", ["/a\nb"]),
         ("wheels", ["/nowhere", "a==1 --hash=sha256:" + "0" * 64, {"a": "2"}]),
     ],
 )
