@@ -52,11 +52,11 @@ options:
     choices: [per_channel, per_tensor]
     default: per_channel
   op_types:
-    description: The operators to quantize.
+    description: The operators to quantize; an empty list means all of them.
     type: list
     elements: str
     choices: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention, Einsum]
-    default: [MatMul, Gemm, Gather, Conv, ConvTranspose, LSTM, GRU, RNN, Attention, Einsum]
+    default: []
   exclude_nodes:
     description: Names of nodes to keep in FP32. C(*) matches any text and C(?) any character; all
       other characters, brackets too, stand for themselves. The exact name of a node means that node
@@ -242,16 +242,13 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES
+from ansible.module_utils.modelops.quantizer.operators import QUANTIZABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ansible.module_utils.modelops.base.progress import Progress
 
-OPERATORS = [
-    "MatMul", "Gemm", "Gather", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention",
-    "Einsum",
-]  # fmt: skip
 MODULE: dict[str, Any] = {
     "argument_spec": {
         "src": {"type": "path", "required": True},
@@ -263,7 +260,12 @@ MODULE: dict[str, Any] = {
             "choices": ["per_channel", "per_tensor"],
             "default": "per_channel",
         },
-        "op_types": {"type": "list", "elements": "str", "choices": OPERATORS, "default": OPERATORS},
+        "op_types": {
+            "type": "list",
+            "elements": "str",
+            "choices": list(QUANTIZABLE),
+            "default": [],
+        },
         "exclude_nodes": {"type": "list", "elements": "str", "default": []},
         "forms": {"type": "dict", "default": {}},
         "fold_inputs": {"type": "bool", "default": False},
@@ -318,7 +320,7 @@ def run(
             Recipe(
                 weight_type=params["weight_type"],
                 granularity=params["granularity"],
-                op_types=tuple(params["op_types"]),
+                op_types=tuple(params["op_types"]) or QUANTIZABLE,
                 exclude_nodes=tuple(params["exclude_nodes"]),
                 forms=params["forms"],
                 fold_inputs=params["fold_inputs"],

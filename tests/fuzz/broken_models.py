@@ -10,7 +10,7 @@ import models
 import onnx
 from modelops.model.walk import all_graphs
 from modelops.model.weights import DERIVING
-from modelops.quantizer.recipe import FUSED, QUANTIZABLE
+from modelops.quantizer.operators import FUSED, QUANTIZABLE
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 INTEGERS = (

@@ -137,8 +137,6 @@ def _add_option(
     """Add an Ansible option as a flag of the command line; return its default."""
     flag, default = f"--{name.replace('_', '-')}", spec.get("default")
     shown = "" if default in (None, [], {}) else f" (default: {default})"
-    if isinstance(default, list) and default == spec.get("choices"):
-        shown = " (default: all)"
     text = (text + shown).replace("%", "%%")
     add = partial(parser.add_argument, dest=name)
     if name == "gates":

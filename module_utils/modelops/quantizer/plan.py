@@ -25,7 +25,8 @@ from ..model.weights import (
 from .data_file import Layout, Segment, constant, copied
 from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter, GraphState, ranks
 from .int8 import require_finite
-from .recipe import EXCLUDED, WEIGHTS, Decision, Recipe, shown
+from .operators import WEIGHTS
+from .recipe import EXCLUDED, Decision, Recipe, shown
 from .rule import Rule, leading, pays, weights_of
 
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It

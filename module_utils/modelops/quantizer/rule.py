@@ -11,8 +11,8 @@ from ..model.checks import is_known
 from ..model.learned import Learned
 from ..model.weights import Constant, Derived, attribute, is_worth, rows, saves, shrinks
 from .forms import ACTIVATIONS, BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, activation
-from .recipe import BY_ROWS, EXCLUDED, FUSED, WEIGHTS, Recipe, shown
-from .tensors import LAST
+from .operators import BY_ROWS, FUSED, LAST, WEIGHTS
+from .recipe import EXCLUDED, Recipe, shown
 
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8

@@ -18,11 +18,10 @@ from ..model.weights import Constant
 from .data_file import Layout, Segment, computed, constant
 from .int8 import BlockQuantizedWeight, QuantizedWeight
 from .nodes import Names
+from .operators import LAST
 
 # Values of a block along K: 64 keeps the scales at 1/16 of the INT8 bytes' FP32 (26.6 % in all).
 BLOCK_SIZE = 64
-# A scale for each element of the last dimension, within each matrix of a stack of matrices.
-LAST = -1
 
 
 class Tensors:

@@ -12,8 +12,9 @@ from form_cases import BOUNDS, CASES, FLOAT, W, build, decisions, node, sorted_g
 from modelops.model.reader import read_model
 from modelops.model.walk import all_graphs
 from modelops.model.weights import DERIVING
+from modelops.quantizer.operators import WEIGHTS
 from modelops.quantizer.quantize import quantize
-from modelops.quantizer.recipe import WEIGHTS, Recipe
+from modelops.quantizer.recipe import Recipe
 from onnx import TensorProto, helper, numpy_helper
 
 

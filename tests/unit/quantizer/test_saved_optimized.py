@@ -12,8 +12,9 @@ import pytest
 from form_cases import FLOAT, W, decisions
 from modelops.base.errors import ModelOpsError
 from modelops.measuring.index_ranges import of
+from modelops.quantizer.operators import QUANTIZABLE
 from modelops.quantizer.quantize import quantize
-from modelops.quantizer.recipe import QUANTIZABLE, Recipe
+from modelops.quantizer.recipe import Recipe
 from onnx import helper
 
 make = helper.make_node
