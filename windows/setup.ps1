@@ -81,7 +81,9 @@ function Assert-Parameter {
         if ($User -notmatch '^[\w-][\w.-]{0,19}$') {
             "-User '$User' is no name for an account: at most 20 letters, digits, '.', '_' and '-'."
         }
-        if (-not (Test-Path -LiteralPath $Folder -PathType Container)) {
+        if (-not [IO.Path]::IsPathRooted($Folder)) {
+            "-Folder '$Folder' depends on where this is started: name the whole path, from the drive on."
+        } elseif (-not (Test-Path -LiteralPath $Folder -PathType Container)) {
             "There is no folder $Folder. Make it, or name the right one with -Folder."
         }
     )
@@ -375,10 +377,15 @@ function Show-OtherRule {
 # --- Networks: on a Public one Windows refuses to change WinRM
 
 function Get-PublicRemedy {
-    $profiles = @(Get-NetConnectionProfile -ErrorAction SilentlyContinue)
-    $seen = $profiles | ForEach-Object { $_.InterfaceAlias }
-    $hidden = Get-NetAdapter -IncludeHidden -ErrorAction SilentlyContinue |
-        Where-Object { "$($_.Status)" -eq 'Up' -and $_.Name -notin $seen }
+    $profiles = $hidden = @()
+    try {
+        $profiles = @(Get-NetConnectionProfile -ErrorAction Stop)
+        $seen = @($profiles | ForEach-Object { $_.InterfaceAlias })
+        $hidden = @(Get-NetAdapter -IncludeHidden -ErrorAction Stop |
+                Where-Object { "$($_.Status)" -eq 'Up' -and $_.Name -notin $seen })
+    } catch {
+        "(They cannot all be listed: $($_.Exception.Message))" # the refusal itself must not be hidden
+    }
     'Windows refuses to change WinRM while a network is Public. The networks of this PC:'
     $profiles | ForEach-Object { "  $($_.InterfaceAlias): $($_.NetworkCategory)" }
     $hidden | ForEach-Object { "  $($_.Name): without a profile, which may count as Public (Hyper-V, WSL, a VPN)" }
@@ -611,16 +618,20 @@ function Save-Record {
     Move-Item -LiteralPath "$recordFile.new" -Destination $recordFile -Force
 }
 
-function Get-Value([hashtable] $Setting) {
-    try { "$(& $Setting.Get $Setting)" } catch {
+function Use-Told([scriptblock] $Work) {
+    try { & $Work } catch {
         if (-not $WhatIfPreference) { throw }
         "unknown: $($_.Exception.Message)" # -WhatIf tells all the same
     }
 }
 
+function Get-Value([hashtable] $Setting) {
+    Use-Told { "$(& $Setting.Get $Setting)" }
+}
+
 function Set-Setting([hashtable] $Setting, $Want) {
     $is = Get-Value $Setting
-    if ($Want -is [scriptblock]) { $Want = & $Want $is }
+    if ($Want -is [scriptblock]) { $Want = Use-Told { & $Want $is } }
     if ($null -eq $Want -or $is -eq "$Want") {
         if ($WhatIfPreference) { Write-Output "stays: $($Setting.Name): '$is'" }
         return
