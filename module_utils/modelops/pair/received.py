@@ -154,7 +154,8 @@ def _is_line(value: Any) -> bool:
 
 
 def _is_bytes(value: Any) -> bool:
-    return manifest.is_size(value)
+    """Tell of a count of bytes: of a disk it may be more than any file has."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_number(value: Any) -> bool:

@@ -170,7 +170,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "model_release": {
         "state": {"active": "fp32", "live": None, "last_good": "fp32", "confirmed": True,
                   "void": {}, "previous": {"k": "\u202e"}, "history": [{"release": "fp32"}]},
-        "whole": ["0" * 16], "golden": {"0" * 16: "/x"}, "problems": [], "free_bytes": 1,
+        "whole": ["0" * 16], "golden": {"0" * 16: "/x"}, "problems": [], "free_bytes": 10**14,
         "moved": [], "notes": [], "written": True,
     },
     "host_check": {
