@@ -51,6 +51,7 @@ class Output:
         shape: of the whole output, also where only chosen values are at hand.
         size: bytes at hand.
         source: holds them; None where there are none.
+        start: the byte of the source that they begin at.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Output:
     shape: tuple[int, ...]
     size: int
     source: Readable | None
+    start: int = 0
 
     @property
     def is_discrete(self) -> bool:
@@ -72,7 +74,7 @@ class Output:
 
         if self.source is None:
             return
-        self.source.seek(0)
+        self.source.seek(self.start)
         if self.dtype == "str":
             texts = json.loads(self.source.read(self.size))
             yield np.array(texts, dtype=object)

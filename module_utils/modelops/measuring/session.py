@@ -75,12 +75,16 @@ class Setup:
         """Return the session options that leave matrices as they are in the file."""
         return {} if self.pack else {"session.disable_prepacking": "1"}
 
-    def input_spec(self, sample: int = 0) -> dict[str, Any]:
-        """Return what a child needs to make the inputs of a sample: the seed is seed + sample."""
-        if self.inputs is not None:
-            return {"npz": os.path.abspath(self.inputs), "sample": sample}
+    def input_spec(self, sample: int = 0, batch: bool = False) -> dict[str, Any]:
+        """Return what a child needs to make the inputs of a sample: the seed is seed + sample.
+
+        With `batch`, those of a batch of uneven rows: see rows.
+        """
         shapes, ranges = dict(self.shapes), dict(self.ranges)
-        return {"seed": self.seed + sample, "ranges": ranges, "shapes": shapes}
+        spec = {"ranges": ranges, "batch": batch}
+        if self.inputs is not None:
+            return {"npz": os.path.abspath(self.inputs), "sample": sample, **spec}
+        return {"seed": self.seed + sample, "shapes": shapes, **spec}
 
     def sample_count(self, wanted: int) -> int:
         """Return how many samples there are: those that `inputs` holds, else those wanted.
@@ -169,6 +173,7 @@ class Model:
         share: bool = False,
         fresh: bool = False,
         take: Mapping[str, int] | None = None,
+        batch: bool = False,
     ) -> dict[str, Any]:
         """Run once on the inputs of a sample.
 
@@ -180,13 +185,14 @@ class Model:
             fresh: write into new memory: what was opened of an earlier run stays as it is.
             take: {count, seed}: share only the values at so many positions
                 (session_outputs.positions).
+            batch: make a batch of uneven rows of the sample.
         """
         assert self._child is not None
         number = len(self.seconds) + 1
         self._tell(f"timing run {number} of" if timed else f"running sample {sample + 1} of")
         reply = self._child.ask(
             "run",
-            inputs=self.setup.input_spec(sample),
+            inputs=self.setup.input_spec(sample, batch),
             inspect=inspect,
             share=share,
             fresh=fresh,

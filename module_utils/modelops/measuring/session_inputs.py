@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "NDArray[Any]"]
 
+# What stands for a dimension without a name.
+UNNAMED = "None"
 _BITS = (8, 16, 32, 64)
 # onnxruntime's name of a type and numpy's; strings are arrays of objects. Types that numpy lacks
 # (bfloat16, float8, int4) are left out: a model that takes or gives them is refused.
@@ -32,6 +34,9 @@ DTYPES = {
 }
 
 
+# The floats of the rows of a batch: each row is quieter than the one before. None is louder than a
+# sample alone, so that errors are not larger than those that the thresholds are made for.
+AMPLITUDES = (1.0, 0.1, 0.01)
 # The name of an array in a file with several samples: the sample's number, and the input's name.
 SAMPLE = re.compile(r"input/(\d+)/(.+)")
 
@@ -53,7 +58,7 @@ def describe(values: Sequence[Any], kind: str) -> list[dict[str, Any]]:
             raise RequestError(
                 f"{kind} {value.name!r} is of type {value.type}; supported are {', '.join(DTYPES)}"
             )
-        shape = [size if isinstance(size, int) else str(size) for size in value.shape]
+        shape = [size if isinstance(size, int) else size or UNNAMED for size in value.shape]
         rows.append({"name": value.name, "type": value.type, "dtype": dtype, "shape": shape})
     return rows
 
@@ -119,6 +124,63 @@ def seeded(
         drawn = _draw(random, dtype, shape, _limits(name, dtype, ranges.get(name)))
         inputs[name] = drawn.astype(str).astype(object) if text else drawn
     return inputs
+
+
+def batch_axes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Return the dimensions of inputs that a batch lies along; none where a model takes one row.
+
+    Those are the symbolic first dimensions, and all others of the same name.
+    """
+    first = {row["shape"][0] for row in rows if row["shape"]}
+    named = {size for size in first if isinstance(size, str) and size != UNNAMED}
+    found = {}
+    for row in rows:
+        axes = [i for i, size in enumerate(row["shape"]) if size in named]
+        if row["shape"][:1] == [UNNAMED]:
+            axes.insert(0, 0)
+        if axes:
+            found[row["name"]] = axes
+    leading = any(axes[0] == 0 for axes in found.values())
+    return found if leading else {}
+
+
+def batch_shapes(
+    rows: Sequence[Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Sequence[int]]:
+    """Return the shapes of inputs for a batch of as many rows as AMPLITUDES."""
+    axes = batch_axes(rows)
+    result = dict(shapes)
+    for row in rows:
+        if row["name"] in axes:
+            shape = concrete_shape(row, shapes.get(row["name"]))
+            of_batch = axes[row["name"]]
+            result[row["name"]] = [
+                len(AMPLITUDES) if axis in of_batch else size for axis, size in enumerate(shape)
+            ]
+    return result
+
+
+def uneven(
+    rows: Sequence[Mapping[str, Any]], inputs: Arrays, ranges: Mapping[str, Sequence[float]]
+) -> Arrays:
+    """Return inputs as a batch: repeated or cut to its rows, and the floats by AMPLITUDES.
+
+    Floats whose range leaves out 0 stay as they are.
+    """
+    import numpy as np
+
+    count, result = len(AMPLITUDES), dict(inputs)
+    for name, axes in batch_axes(rows).items():
+        array = inputs[name]
+        for axis in axes:
+            if array.shape[axis]:
+                array = np.take(array, np.arange(count) % array.shape[axis], axis)
+        low, high = ranges.get(name, (0, 0))
+        if array.dtype.kind == "f" and axes[0] == 0 and low <= 0 <= high and array.shape[0]:
+            factors = np.reshape(AMPLITUDES, (-1, *[1] * (array.ndim - 1)))
+            array = (array * factors).astype(array.dtype)
+        result[name] = np.ascontiguousarray(array)
+    return result
 
 
 def _draw(

@@ -7,8 +7,8 @@ input, one reply a line on standard output:
     {"do": "start"}  -> versions, available providers, rss_before_bytes
     {"do": "load", path, providers, threads, session_options, fold, work: a folder}
                      -> load_s, rss_after_load_bytes, inputs, outputs, providers
-    {"do": "run", inputs: {seed, ranges, shapes} or {npz}, inspect, share, fresh,
-     take: {count, seed} or null}
+    {"do": "run", inputs: {seed, shapes} or {npz, sample}, with ranges and batch, inspect, share,
+     fresh, take: {count, seed} or null}
                      -> seconds, outputs, peak_rss_bytes; with `inspect` also finite and checksum
     {"do": "quit"}
 
@@ -29,7 +29,15 @@ from pathlib import Path
 from typing import Any
 
 from ..base.memory import resident
-from .session_inputs import Arrays, RequestError, describe, from_file, seeded
+from .session_inputs import (
+    Arrays,
+    RequestError,
+    batch_shapes,
+    describe,
+    from_file,
+    seeded,
+    uneven,
+)
 from .session_outputs import Outputs, inspect_arrays, take_values
 
 
@@ -163,10 +171,15 @@ class Server:
     def _give_inputs(self, spec: Mapping[str, Any]) -> None:
         if spec == self._bound:
             return
+        shapes = {} if "npz" in spec else spec["shapes"]
+        if spec["batch"]:
+            shapes = batch_shapes(self._inputs, shapes)
         if "npz" in spec:
             self._kept = from_file(self._inputs, spec["npz"], spec["sample"])
         else:
-            self._kept = seeded(self._inputs, spec["seed"], spec["ranges"], spec["shapes"])
+            self._kept = seeded(self._inputs, spec["seed"], spec["ranges"], shapes)
+        if spec["batch"]:
+            self._kept = uneven(self._inputs, self._kept, spec["ranges"])
         self._binding.clear_binding_inputs()
         for name, array in self._kept.items():  # kept: the binding does not own their memory
             if array.dtype.kind != "O":

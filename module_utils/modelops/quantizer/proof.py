@@ -10,6 +10,7 @@ from typing import Any
 from ..base.errors import ModelOpsError
 from ..base.json_values import json_safe
 from ..measuring import golden
+from ..measuring import rows as batch
 from ..measuring.index_ranges import meaningful
 from ..measuring.session import Setup
 from ..measuring.similarity import worst
@@ -87,6 +88,11 @@ class Keeper:
         """Return the recipe for the manifest; forms that a search found are not those given."""
         asked = {**self.recipe.as_dict(), "quality": dict(self.thresholds)}
         return {**asked, "given_forms": self.given_forms} if self.thresholds else asked
+
+    def told(self) -> list[str]:
+        """Return what people should know of how the quality was measured."""
+        note = batch.told(self.path[-1]["rows"]) if self.path else ""
+        return [note] if note else []
 
     def comparison(self) -> dict[str, Any]:
         """Return how alike the pair and the source are, where that was measured."""

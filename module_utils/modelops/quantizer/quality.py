@@ -20,6 +20,7 @@ from typing import Any
 
 from ..base.errors import ModelOpsError
 from ..judging.gates import AGREEMENT, OPERATORS, QUALITY
+from ..measuring import rows as batch
 from ..measuring.golden import Answers
 from ..measuring.index_ranges import meaningful
 from ..measuring.outputs import Output, compare, open_in, opened
@@ -89,6 +90,7 @@ class Judge:
         self._samples = setup.sample_count(samples)
         self._positions, self._providers = positions, providers
         self._reference: list[list[Output]] = []
+        self._rows: list[list[Output]] = []  # of a batch of uneven rows, where the source takes one
         self.answers: Answers | None = None
         self.unused: list[str] = []
 
@@ -110,12 +112,14 @@ class Judge:
                 self._reference.append(open_in(self._stack, reply))
                 if answers:
                     answers.add(sample, self._reference[-1])
+            if batch.may_run(model) and (own := batch.run(model, share=True, fresh=True)):
+                self._rows = batch.meaningful(batch.of(open_in(self._stack, own), model))
         self.answers = answers
 
     def measure(
         self, candidate: Path, forms: Collection[str], thresholds: Mapping[str, float] | None = None
     ) -> list[dict[str, Any]]:
-        """Return a row a sample and output, see outputs.compare.
+        """Return a row a sample and output, see outputs.compare, and those of a batch's rows.
 
         Args:
             forms: the candidate's.
@@ -128,7 +132,11 @@ class Judge:
                     # Another shape is not like: as of a NonZero that finds more.
                     rows += compare(wanted, found, sample, candidate, strict=False)
                 if thresholds is not None and not passes(worst(rows), thresholds):
-                    break
+                    return rows
+            if any(self._rows):
+                with opened(model.run(share=True, batch=True)) as found:
+                    own = batch.of(found, model)
+                    rows += batch.alike(self._rows, own, len(self._reference), candidate)
         return rows
 
 
@@ -150,6 +158,8 @@ def judging(
     providers: Sequence[str] = (),
 ) -> Iterator[Judge]:
     """Give a Judge, which keeps the source's outputs in memory (2 GB each of the real model).
+
+    Where the source takes batches, those of a batch of rows.ROWS are kept too, if memory has room.
 
     Args:
         positions: values of each of them to keep for golden data; 0 keeps none.

@@ -241,6 +241,7 @@ class _Job:
                 proving = time.monotonic()
                 if keeper.thresholds:
                     plan, hashes = keeper.keep(plan, hashes, work, self.source)
+                    self.notes += keeper.told()
                 if self.proof.verify:
                     writer.tell("loading and running the pair")
                     setup = replace(self.setup, pack=BLOCKWISE in plan.forms)
