@@ -63,4 +63,4 @@ def test_the_program_is_found_inside_a_zip(tmp_path):
     command = [sys.executable, "-I", "-c", program, str(archive)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("4 ")
+    assert done.stdout.startswith(f"{len(child_modules())} ")
