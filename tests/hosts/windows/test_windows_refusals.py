@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from plays import run
+from test_double_wire import ended, protocol, python
 from test_windows_faults import FOLDER, check, reach
 
 # What a look at a host sees of it. Each line: on which request, how, and what is said of it.
@@ -47,6 +48,20 @@ def test_what_passes_is_asked_again(windows, folder, on, how):
     windows.refuse(on, **how)
     done = run(windows, check())
     assert done.rc == 0, done.result
+
+
+def test_a_host_without_quotas_that_queues_its_commands(windows, folder):
+    """As recorded on a Windows 11: 2147483647 is no limit. An answer comes in several pieces."""
+    names = ("MaxMemoryPerShellMB", "MaxProcessesPerShell", "MaxShellsPerUser")
+    windows.quota(**dict.fromkeys(names, 2147483647))
+    windows.queue()
+    done = run(windows, check())
+    assert done.rc == 0 and done.result["findings"], done.result
+    link = protocol(windows)
+    shell = link.open_shell(codepage=65001)
+    out, _, code = ended(link, shell, *python(windows, "print('a' * 100_000)"))
+    link.close_shell(shell)
+    assert (out, code) == (b"a" * 100_000 + b"\r\n", 0)
 
 
 def test_a_shell_that_is_lost_is_named(windows, folder):

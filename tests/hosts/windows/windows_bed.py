@@ -209,11 +209,21 @@ class WindowsBed:
     def mend(self) -> None:
         """Undo whatever was broken."""
         whole = {"drop_until": 0, "slow_s": 0, "quotas": {}, "certificate": "server"}
-        whole |= {"stopped": False, "off": False, "refusals": [], "spanish": False}
+        whole |= {
+            "stopped": False,
+            "off": False,
+            "refusals": [],
+            "spanish": False,
+            "pending": False,
+        }
         if json.loads((self.state / "faults.json").read_text()).items() >= whole.items():
             return
         self._break(**whole)
         time.sleep(0.3)
+
+    def queue(self) -> None:
+        """Let each command say first that it waits for its turn (CommandState/Pending)."""
+        self._break(pending=True)
 
     def refuse(self, on: str, times: int = 1, **how: Any) -> None:
         """Let WinRM refuse an action (Create, Command, Send, Receive) some times.

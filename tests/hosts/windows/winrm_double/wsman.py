@@ -37,6 +37,8 @@ QUOTAS = {
 }  # fmt: skip
 # What fits a client that takes 150 KiB, in base64 and with both streams.
 CHUNK = 48 << 10
+# A host puts what a program wrote in several pieces into a response of several Stream elements.
+PIECE = 16 << 10
 TIMED_OUT = 2150858793
 
 
@@ -170,6 +172,7 @@ class Command:
         self.stdin, self.out, self.err = b"", b"", b""
         self.eof = self.ended = False
         self.code: int | None = None
+        self.queued = bool(host.faults.get("pending", False))  # it says so once, and runs
         self.process: Any = None
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -352,6 +355,9 @@ def _command(host: Host, shell: Shell, header: Any, body: Any) -> str:
 def _receive(command: Command, limit_s: float) -> str:
     """Wait for output or the end, as long as the client is willing to."""
     until = time.monotonic() + limit_s
+    if command.queued:
+        command.queued = False
+        return _received(command, "", "Pending")
     with command.changed:
         while not (command.out or command.err or command.code is not None):
             left = until - time.monotonic()
@@ -364,18 +370,21 @@ def _receive(command: Command, limit_s: float) -> str:
         code = None if command.out or command.err else command.code
     streams = "".join(
         f'<rsp:Stream Name="{name}" CommandId="{command.id}">'
-        f"{base64.b64encode(data).decode()}</rsp:Stream>"
+        f"{base64.b64encode(data[at : at + PIECE]).decode()}</rsp:Stream>"
         for name, data in (("stdout", out), ("stderr", err))
-        if data
+        for at in range(0, len(data), PIECE)
     )
-    state = f"{SHELL}/CommandState/{'Running' if code is None else 'Done'}"
     end = "" if code is None else f"<rsp:ExitCode>{code & 0xFFFFFFFF}</rsp:ExitCode>"
     if code is not None:
         streams += "".join(
             f'<rsp:Stream Name="{name}" CommandId="{command.id}" End="true"/>'
             for name in ("stdout", "stderr")
         )
+    return _received(command, streams, "Running" if code is None else "Done", end)
+
+
+def _received(command: Command, streams: str, state: str, end: str = "") -> str:
     return (
-        f"<rsp:ReceiveResponse>{streams}<rsp:CommandState CommandId='{command.id}' State='{state}'>"
-        f"{end}</rsp:CommandState></rsp:ReceiveResponse>"
+        f"<rsp:ReceiveResponse>{streams}<rsp:CommandState CommandId='{command.id}'"
+        f" State='{SHELL}/CommandState/{state}'>{end}</rsp:CommandState></rsp:ReceiveResponse>"
     )
