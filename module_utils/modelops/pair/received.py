@@ -220,13 +220,12 @@ _FIGURES = _fields(
     {"load_s": _is_number, "p50_s": _is_number, "finite": _is_bool, "repeatable": _is_bool,
      "peak_rss_bytes": _is_number, "rss_without_output_bytes": _is_number},
 )  # fmt: skip
-# Somebody may have edited the state, and the way back must not hang on that: what stands there for
-# a release is compared and shown, and no path is made of it here.
+# Somebody may have edited the state, and the way back must not hang on that (see store.load): what
+# stands there is compared and shown, and no path is made of it here.
 _STATE = _fields(
-    {"active": _is_line, "live": _or_none(_is_line), "last_good": _is_line,
-     "confirmed": _is_bool, "previous": _dict_of(_is_any), "void": _dict_of(_is_text),
-     "history": _list_of(_fields({}, dict.fromkeys(("event", "at", "release", "reason", "by"),
-                                                   _is_text)))},
+    {"active": _is_text, "live": _or_none(_is_text), "last_good": _is_text,
+     "confirmed": _is_bool, "previous": _dict_of(_is_any, _is_any),
+     "void": _dict_of(_is_any, _is_any), "history": _list_of(_dict_of(_is_any, _is_any))},
 )  # fmt: skip
 _SERVED = _fields(
     {"model": _one_of("int8", "fp32", "unknown"), "proof": _is_line, "text": _is_text,

@@ -198,6 +198,14 @@ def test_what_modules_send_passes_as_it_is(module):
     assert checked(module, GOOD[module]) == GOOD[module]
 
 
+def test_the_way_back_does_not_hang_on_a_state_that_somebody_edited():
+    state = {
+        "active": "?\n", "live": "mine", "last_good": "", "confirmed": False, "void": {"x": 5},
+        "previous": {}, "history": [{"release": 1, "event": None, "at": 2.5}],
+    }  # fmt: skip
+    assert checked("model_release", {"state": state})["state"] == state
+
+
 def wrong_values(value: Any) -> Any:
     """Return values of another kind than this one."""
     kinds = ["../x\n", 1 << 70, {"x": 1}, ["x"], True, 3.5]
