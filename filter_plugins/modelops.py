@@ -21,8 +21,8 @@ from modelops.config import slurped
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller
 from modelops.judging import gates, release, status
+from modelops.pair import known_golden, names, received
 from modelops.pair import manifest as manifests
-from modelops.pair import names, received
 from modelops.preflight import rows, unreachable
 from modelops.target import units, validation
 
@@ -102,6 +102,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "config_plan": config_plan,
     "config_text": config_text,
     "failed_gates": gates.failed,
+    "golden_known": known_golden.of,
+    "golden_line": known_golden.line,
     "host_key": host_key,
     "kept_quality": gates.kept_quality,
     "model_names": model_names,

@@ -26,9 +26,18 @@ options:
       not measured.
     type: path
   golden:
-    description: Data of M(onnx_golden). The outputs are then compared with those that it holds, and
-      O(samples) is ignored.
+    description:
+      - Data of M(onnx_golden), for mode C(golden). The outputs are then compared with those that it
+        holds, and O(samples) is ignored.
+      - Where the reference runs, the outputs are compared with its own, whatever these say.
     type: path
+  golden_known:
+    description:
+      - The SHA-256 of golden data that may stand for the reference, as the controller knows them
+        from when they were made. Others are refused where they would be used. Without this list
+        they are trusted as they are.
+    type: list
+    elements: str
   candidate:
     description: The INT8 model.
     type: path
@@ -281,6 +290,7 @@ MODULE: dict[str, Any] = {
     "argument_spec": {
         "reference": {"type": "path"},
         "golden": {"type": "path"},
+        "golden_known": {"type": "list", "elements": "str"},
         "candidate": {"type": "path", "required": True},
         "runs": {"type": "int", "default": 5},
         "mode": {"type": "str", "choices": [needs.AUTO, *needs.MODES], "default": needs.AUTO},
@@ -338,7 +348,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     key = ways.key(params, setup) if record else {}
     # What was measured in any way that may be taken is kept, however much memory is free today.
     for mode in ways.possible(params) if record and not params["remeasure"] else ():
-        found = record.get({**key, "mode": mode}) if record else None
+        usable = mode != needs.GOLDEN or ways.is_known(params)
+        found = record.get(ways.keyed(key, params, mode)) if record and usable else None
         if found is not None:
             return _judged(found, params, record, measured=False)
     if check_mode:
@@ -348,7 +359,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             params, replace(setup, tell=tell), lambda so_far: not _too_noisy(params, so_far)
         )
     if record:
-        record.put({**key, "mode": comparison["way"]["mode"]}, comparison)
+        record.put(ways.keyed(key, params, comparison["way"]["mode"]), comparison)
     return _judged(comparison, params, record, measured=True)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 from modelops.pair import manifest
 
 INT8 = "models/onnx/agi_audio_core_int8.onnx"
@@ -35,3 +37,41 @@ def test_live_files_and_their_manifest_forged_together_are_sent_again(live):
     assert not any("incoming" in task for _, task in outcome.changed_tasks())
     again = live.run("quantize.yml")
     assert again.rc == 0 and again.changed == {}, again.changed_tasks()
+
+
+def turn_round(path: Path) -> None:
+    """Forge golden data: the outputs are turned round, what the data say of themselves stays."""
+    with np.load(path) as found:
+        arrays = {name: found[name] for name in found.files}
+    outputs = {name: -array for name, array in arrays.items() if name.startswith("output/")}
+    np.savez(path, **arrays | outputs)
+
+
+def test_forged_golden_data_are_made_anew_and_never_overrule_fp32(live):
+    golden = live.builder / "agi_audio_core.golden.npz"
+    listed = live.builder / "agi_audio_core.manifest.json"
+    sums = live.builder / "agi_audio_core.SHA256SUMS"
+    right = {path: path.read_bytes() for path in (golden, listed, sums)}
+    turn_round(golden)
+    outcome = live.run("quantize.yml", validate_remeasure=True)
+    assert outcome.rc == 0, outcome.output
+    assert {path: path.read_bytes() for path in right} == right
+
+    # A run that begins behind the quantize phase takes what it finds on the builder.
+    turn_round(golden)
+    forged = json.loads(right[listed]) | {"golden": manifest.describe(golden)}
+    listed.write_bytes(manifest.dump(forged))
+    sums.write_text(manifest.sums(manifest.files(forged)))
+    alone = live.run("quantize.yml", "--tags release", sarai_measure_mode="golden")
+    said = alone.output.replace("\n", " ")
+    assert alone.rc != 0 and "not known from when they were made" in said, alone.output
+    assert live.named_model() == INT8 and live.state()["void"] == {}
+    outcome = live.run("quantize.yml", "--tags release", validate_remeasure=True)
+    assert outcome.rc == 0 and "cosine similarity" in outcome.output, outcome.output
+
+    outcome = live.run("quantize.yml")
+    assert outcome.rc == 0, outcome.output
+    assert {path: path.read_bytes() for path in right} == right
+    store = live.store() / live.state()["active"]
+    assert (store / golden.name).read_bytes() == right[golden]
+    assert (store / "manifest.json").read_bytes() == right[listed]

@@ -129,7 +129,6 @@ def compare(
     interleave: bool = True,
     more_rounds: int = 0,
     settled: Callable[[Mapping[str, Any]], bool] = lambda _: True,
-    rows: list[dict[str, Any]] | None = None,
     reference_setup: Setup | None = None,
 ) -> dict[str, Any]:
     """Measure two models against each other.
@@ -143,8 +142,6 @@ def compare(
         runs: pairs of timed runs of the first round.
         interleave: both models are in memory at once; else one after the other.
         settled: is given the comparison as it is so far.
-        rows: the similarity, where it is known already (golden.compare): then only times and
-            memory are measured.
         reference_setup: of the reference, where it is measured in another way than the candidate.
 
     Returns:
@@ -161,10 +158,10 @@ def compare(
     setup = meaningful(setup or Setup(), reference)
     if reference_setup:
         reference_setup = replace(reference_setup, ranges=setup.ranges)
-    samples = 0 if rows is not None else setup.sample_count(samples)
+    samples = setup.sample_count(samples)
     with setup.work_folder() as work, contextlib.ExitStack() as loaded:
         models = Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
-        pair = _Pair(*models, loaded, rows, interleave)
+        pair = _Pair(*models, loaded, interleave)
         pair.first_round(samples, runs)
         result = pair.result()
         for _ in range(more_rounds):
@@ -199,12 +196,11 @@ class _Pair:
         reference: Model,
         candidate: Model,
         stack: contextlib.ExitStack,
-        rows: list[dict[str, Any]] | None,
         interleave: bool,
     ) -> None:
         self.reference, self.candidate = reference, candidate
         self._stack, self._interleave = stack, interleave
-        self._rows = [] if rows is None else rows
+        self._rows: list[dict[str, Any]] = []
 
     def first_round(self, samples: int, runs: int) -> None:
         """Compare the outputs of each sample, and time so many pairs of runs."""
@@ -227,9 +223,6 @@ class _Pair:
         for sample in range(samples):
             with opened(self.reference.run(sample, inspect=True, share=True)) as outputs:
                 self._run_candidate(sample, outputs)
-        if not samples:
-            self.reference.run(inspect=True)
-            self.candidate.run(inspect=True)
         self._time_interleaved(runs)
 
     def _time_interleaved(self, runs: int) -> None:
@@ -251,8 +244,6 @@ class _Pair:
             self._require_alike()
             for sample, outputs in enumerate(kept):
                 self._run_candidate(sample, outputs)
-            if not samples:
-                self.candidate.run(inspect=True)
             _time(self.candidate, runs)
 
     def _time_in_turn(self, runs: int) -> None:

@@ -105,8 +105,10 @@ class Answers:
             self._arrays[f"output/{sample}/{number}"] = _plain(output.at(chosen))
         self._rows = [{"name": o.name, "dtype": o.dtype, "shape": list(o.shape)} for o in outputs]
 
-    def write(self, dest: Path, meta: Mapping[str, Any]) -> None:
-        """Write the file, whole or not at all.
+    def write(self, dest: Path, meta: Mapping[str, Any]) -> bool:
+        """Write the file, whole or not at all; tell whether it was not just this one already.
+
+        What lies there has no say, however well it describes itself: this is FP32's answer.
 
         Raises:
             OSError: it cannot be written.
@@ -119,7 +121,11 @@ class Answers:
         content = io.BytesIO()
         arrays = {**self._arrays, "meta": np.frombuffer(text, np.uint8)}
         np.savez(content, **cast(Any, arrays))
-        write_atomic(dest, content.getvalue())
+        made = content.getvalue()
+        if opener.holds(dest, made):
+            return False
+        write_atomic(dest, made)
+        return True
 
 
 def make(model: Path, dest: Path, meta: Mapping[str, Any], setup: Setup) -> None:

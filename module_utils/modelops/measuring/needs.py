@@ -91,7 +91,7 @@ def needs(reference: Load | None, candidate: Load, mode: str, kept: int) -> int:
 
     Args:
         reference: the FP32 model; golden mode does without.
-        kept: samples whose outputs stay in memory in turn; 0 where golden data take their place.
+        kept: samples whose outputs stay in memory in turn.
     """
     if mode == GOLDEN or reference is None:
         return candidate.running

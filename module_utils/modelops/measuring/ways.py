@@ -47,15 +47,15 @@ def possible(params: Mapping[str, Any]) -> list[str]:
 def _way(
     params: Mapping[str, Any], samples: int
 ) -> tuple[needs.Choice, needs.Load | None, needs.Load]:
-    """Choose how to measure; return that, and what each model takes."""
+    """Choose how to measure; return that, and what each model takes that runs."""
     candidate = needs.of(Path(params["candidate"]))
     reference = None
     if params["reference"] and params["mode"] != needs.GOLDEN:  # golden mode does without
         reference = needs.of(Path(params["reference"]))
-    kept = 0 if params["golden"] else samples
-    needed = needs.table(reference, candidate, kept, possible(params))
+    needed = needs.table(reference, candidate, samples, possible(params))
     free = memory.available_bytes()
-    return needs.choose(params["mode"], needed, free, params["candidate"]), reference, candidate
+    way = needs.choose(params["mode"], needed, free, params["candidate"])
+    return way, None if way.mode == needs.GOLDEN else reference, candidate
 
 
 def measure(
@@ -84,12 +84,14 @@ def measure(
     free, processes = way.available, 2 if way.mode == needs.BOTH else 1
     setup = replace(setup, memory_limit=neighbour.limit(int8.running, free, processes))
     facts = {**way.facts(), "protection": neighbour.protection(setup.memory_limit)}
-    candidate, rows = Path(params["candidate"]), None
-    if params["golden"]:
+    candidate = Path(params["candidate"])
+    # Its inputs are used where FP32 runs, too, when the caller names the file as that of inputs.
+    if (fp32 is None or params["inputs"] == params["golden"]) and not is_known(params):
+        raise _unknown_golden(params, way)
+    if fp32 is None:
         rows = golden.compare(candidate, Path(params["golden"]), setup)
-    if way.mode == needs.GOLDEN or fp32 is None:
         alone = benchmark(candidate, runs=params["runs"], setup=setup)
-        known = {"similarity": worst(rows or []), "similarity_rows": rows, "candidate": alone}
+        known = {"similarity": worst(rows), "similarity_rows": rows, "candidate": alone}
         return dict(json_safe({**known, "way": facts}))
     # In turn the outputs that are kept stay in the account of the process that made them.
     kept = fp32.outputs * (samples if way.mode == needs.IN_TURN else 1)
@@ -102,7 +104,6 @@ def measure(
         interleave=way.mode == needs.BOTH,
         more_rounds=params["remeasure_limit"],
         settled=settled,
-        rows=rows,
         reference_setup=replace(
             setup,
             providers=params["reference_providers"] or setup.providers,
@@ -135,12 +136,37 @@ def notes(comparison: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]
     return told
 
 
+def is_known(params: Mapping[str, Any]) -> bool:
+    """Tell whether golden data may stand for FP32: they are those that the caller knows."""
+    known, path = params["golden_known"], params["golden"]
+    if not path:
+        return True
+    return Path(path).is_file() and (known is None or sha256_file(path) in known)
+
+
+def _unknown_golden(params: Mapping[str, Any], way: needs.Choice) -> ModelOpsError:
+    path = Path(params["golden"])
+    found = sha256_file(path) if path.is_file() else "none, for there is no such file"
+    return ModelOpsError(
+        f"golden data are used in mode {way.mode} ({way.why}), and these are not known from when"
+        f" they were made: SHA-256 {found}",
+        where=path,
+        remedy="Let the quantize phase run from this controller, which makes them anew where"
+        " somebody changed them; or free memory, so that FP32 itself is measured.",
+    )
+
+
+def keyed(key: Mapping[str, Any], params: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """Return the key of what was measured in a mode; golden data shape the figures of theirs."""
+    if mode != needs.GOLDEN:
+        return {**key, "mode": mode}
+    return {**key, "mode": mode, "golden_sha256": sha256_file(params["golden"])}
+
+
 def key(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
     """Return all that shapes the figures: under an equal key a record holds them still."""
     options = {name: params[name] for name in (*RUN_OPTIONS, *SESSION_OPTIONS)}
     options["inputs_sha256"] = setup.inputs_sha256()
-    if params["golden"]:
-        options["golden_sha256"] = sha256_file(params["golden"])
     if not params["reference"]:
         options["reference"] = None
     runtime = versions(setup)["onnxruntime"]

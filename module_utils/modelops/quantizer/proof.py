@@ -108,22 +108,26 @@ class Keeper:
         )
         return safe
 
-    def keep_answers(self, source: list[dict[str, Any]]) -> None:
+    def keep_answers(self, source: list[dict[str, Any]]) -> bool:
         """Write golden data, where the source ran for the quality; else foretell them.
 
         Args:
             source: the entries of the source's files, with their hashes.
+
+        Returns:
+            Whether other data lay there, or none.
         """
         dest, proof = self._proof.golden, self._proof
         if dest is None:
-            return
+            return False
         setup = meaningful(self._setup, self._writer.src)
         meta = golden.wanted(source, proof.samples, proof.positions, setup)
-        there = golden.fits(dest, meta)
-        if not there and self._answers is not None:
-            self._answers.write(dest, meta)
-            there = True
-        self.golden = manifest.describe(dest) if there else {}
+        if self._answers is None:
+            self.golden = manifest.describe(dest) if golden.fits(dest, meta) else {}
+            return False
+        written = self._answers.write(dest, meta)
+        self.golden = manifest.describe(dest)
+        return written
 
     def keep(
         self, plan: Plan, hashes: dict[Path, str], work: Path, source: Source

@@ -226,7 +226,8 @@ class _Job:
         """Write, prove and publish what is not there already.
 
         Returns:
-            The plan that was written, its files' hashes, and whether it was published.
+            The plan that was written, its files' hashes, and whether it was published, or golden
+            data were.
         """
         work, writer, keeper = self.work, self.writer, self.keeper
         with (
@@ -250,10 +251,11 @@ class _Job:
                 # A source that cannot be read to its end gives no pair.
                 source_hashes = _results(hashing)
                 self.source.require_unchanged()
+                kept = False
                 if keeper.has_answers and source_hashes:
-                    keeper.keep_answers(self.source.entries(source_hashes))
+                    kept = keeper.keep_answers(self.source.entries(source_hashes))
                 if not force and self._is_there(plan, hashes):
-                    return plan, hashes, False
+                    return plan, hashes, kept
                 # New data under an old graph would load and answer nonsense: it goes first.
                 remove(self.dest)
                 fsync_dir(self.dest.parent)

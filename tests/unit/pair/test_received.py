@@ -57,7 +57,7 @@ def test_an_id_is_16_hex_digits_and_nothing_else(text):
         ("artifact_manifest", quantized(release_id=text)),
         ("onnx_quantize", quantized(manifest=listed(release_id=text))),
         ("model_release", {"whole": [text]}),
-        ("model_release", {"golden": {text: "/x"}}),
+        ("model_release", {"lacking": [f"/{text}"]}),
     ):
         with pytest.raises(ModelOpsError):
             checked(module, result)
@@ -170,8 +170,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "model_release": {
         "state": {"active": "fp32", "live": None, "last_good": "fp32", "confirmed": True,
                   "void": {}, "previous": {"k": "\u202e"}, "history": [{"release": "fp32"}]},
-        "whole": ["0" * 16], "golden": {"0" * 16: "/x"}, "problems": [], "free_bytes": 10**14,
-        "moved": [], "notes": [], "written": True,
+        "whole": ["0" * 16], "lacking": ["m_int8.onnx"], "hashed": {"/x": [1, "a"]},
+        "problems": [], "free_bytes": 10**14, "moved": [], "notes": [], "written": True,
     },
     "host_check": {
         "findings": [{"id": "", "check": "c", "level": "ok", "value": "v", "threshold": "t",
