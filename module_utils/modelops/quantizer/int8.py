@@ -183,6 +183,25 @@ class QuantizedWeight:
         return scale
 
 
+class WindowWeight(QuantizedWeight):
+    """A Conv's weight [N, C x kernel] on its way to INT8 [kernel x C, N], whole in memory.
+
+    Args:
+        weight, axis, scratch: as for QuantizedWeight.
+        kernel: values that a window has of each channel.
+    """
+
+    def __init__(self, weight: Weight, axis: int | None, kernel: int, scratch: Path | None) -> None:
+        super().__init__(weight, axis, True, scratch)
+        self._shape = weight.columns // kernel, kernel, weight.rows
+
+    def chunks(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
+        """Yield the INT8 bytes; raises as QuantizedWeight."""
+        turned = b"".join(bytes(chunk) for chunk in super().chunks(pool))
+        by_channel = np.frombuffer(turned, np.int8).reshape(self._shape)
+        yield np.ascontiguousarray(by_channel.transpose(1, 0, 2)).data.cast("B")
+
+
 class BlockQuantizedWeight:
     """A weight on its way to the 8-bit blocks of MatMulNBits: [N, K / size, size] unsigned.
 

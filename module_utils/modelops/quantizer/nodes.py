@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from onnx import NodeProto, helper
+from onnx import GraphProto, NodeProto, helper
+
+from ..model.learned import Made
 
 
 class Names:
@@ -51,3 +53,30 @@ class Chain:
             last.doc_string = node.doc_string
         last.metadata_props.extend(node.metadata_props)
         return self.nodes
+
+
+Quantized = tuple[str, str, str]  # the names of INT8 values, scales and zero points
+
+
+class GraphState:
+    """What the nodes of one graph share: values that were made once already, by what they hold.
+
+    Attributes:
+        ranks: how many dimensions values have, as far as the graph says it.
+    """
+
+    def __init__(self, outermost: bool, ranks: Mapping[str, int]) -> None:
+        self.outermost, self.ranks = outermost, ranks
+        self.quantized: dict[str, Quantized] = {}  # by the activation's name
+        self.casts: dict[str, str] = {}  # value: the same in FP32
+        self.unpacked: dict[Made, str] = {}  # its value
+
+
+def ranks(graph: GraphProto) -> dict[str, int]:
+    """Return how many dimensions the values have whose shape a graph declares."""
+    declared = [*graph.input, *graph.value_info]
+    return {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in declared
+        if value.type.tensor_type.HasField("shape")
+    }

@@ -23,8 +23,9 @@ from ..model.weights import (
     without_dead_constants,
 )
 from .data_file import Layout, Segment, constant, copied
-from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter, GraphState, ranks
+from .forms import BLOCKWISE, CONTRIB, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter
 from .int8 import require_finite
+from .nodes import GraphState, ranks
 from .operators import WEIGHTS
 from .recipe import EXCLUDED, Decision, Recipe, shown
 from .rule import Rule, leading, pays, weights_of
@@ -105,8 +106,8 @@ class Plan:
                 model.graph.output.append(output)
         self._keep_rest(model)
         model.graph.initializer.extend(self._emitter.tensors)
-        if BLOCKWISE in self.forms:
-            _require_domain(model, "com.microsoft", 1)
+        if any(n.domain == CONTRIB for graph in all_graphs(model.graph) for n in graph.node):
+            _require_domain(model, CONTRIB, 1)
         if not model.producer_name:  # an exporter's name and version stay
             model.producer_name, model.producer_version = "modelops", ""
         self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
@@ -223,6 +224,10 @@ class Plan:
     ) -> list[NodeProto]:
         """The nodes that stand for a node in a form."""
         weight = held[0][1]
+        if form == DYNAMIC and node.op_type == "LSTM":
+            return self._emitter.lstm(node, held)
+        if form == DYNAMIC and node.op_type == "Conv":
+            return self._emitter.convolution(node, weight, state)
         if form == DYNAMIC:
             return self._emitter.dynamic(node, weight, state)
         if form == BLOCKWISE:

@@ -222,13 +222,14 @@ def search(
     ranked: Sequence[str],
     attempt: Callable[[Forms], dict[str, Any]],
     thresholds: Mapping[str, float],
-    matrices: Collection[str],
+    exacter: Forms,
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Find the fewest of the ranked nodes to move so that the thresholds hold.
 
     Args:
         attempt: quantizes with these forms and measures; returns at least `figures`.
-        matrices: the nodes that multiply with a matrix; the others can only go to FP32.
+        exacter: the nodes that are multiplied in INT8 or can be, with the form that is the next
+            one to be exact: blocks for a matrix. The others can only go to FP32.
 
     Returns:
         The forms, and the path: what each attempt returned, with `moved`, the number of nodes, and
@@ -239,12 +240,12 @@ def search(
     """
     path: list[dict[str, Any]] = []
     rows: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
-    in_blocks = dict.fromkeys((name for name in ranked if name in matrices), BLOCKWISE)
+    exact = {name: exacter[name] for name in ranked if name in exacter}
 
     def mix(names: Sequence[str], form: str) -> dict[str, str]:
         if form == FP32:
-            return {**in_blocks, **dict.fromkeys(names, FP32)}
-        return {name: form for name in names if name in matrices}
+            return {**exact, **dict.fromkeys(names, FP32)}
+        return {n: exact[n] if form == BLOCKWISE else form for n in names if n in exact}
 
     def holds(names: Sequence[str], form: str) -> bool:
         forms = mix(names, form)

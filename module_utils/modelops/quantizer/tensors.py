@@ -16,7 +16,7 @@ from ..model.learned import Learned
 from ..model.tensor_blocks import Files, Weight
 from ..model.weights import Constant
 from .data_file import Layout, Segment, computed, constant
-from .int8 import BlockQuantizedWeight, QuantizedWeight
+from .int8 import BlockQuantizedWeight, QuantizedWeight, WindowWeight
 from .nodes import Names
 from .operators import LAST
 
@@ -109,14 +109,35 @@ class Tensors:
         else:
             shape = weight.dims[::-1] if turn else weight.dims
             value = self._int8((weight.key, weight.dims, leading, "matrix"), weight, shape, make)
-        zeros = bytes(math.prod(dims))
-        zero = self._once(
-            ("zero point", value),
-            lambda: Segment(
-                f"{value}_zero_point", TensorProto.INT8, dims, len(zeros), constant(zeros)
-            ),
-        )
+        zero = self._zero(value, dims)
         return value, self._scale(value, dims, alpha), zero
+
+    def windows(self, weight: Constant) -> tuple[str, str, str]:
+        """INT8 [kernel x C, N] of a Conv's weight [N, C, kernel], its scales and zero points."""
+        n, channels, kernel = weight.dims
+        axis, dims = (0, (n,)) if self._per_channel else (None, ())
+
+        def make() -> list[QuantizedWeight]:
+            source = self._source(weight, (n, channels * kernel))
+            return [WindowWeight(source, axis, kernel, self._scratch)]
+
+        key = (weight.key, weight.dims, "windows")
+        value = self._int8(key, weight, (kernel * channels, n), make)
+        zero = self._zero(value, dims)
+        return value, self._scale(value, dims, 1.0), zero
+
+    def gates(self, weight: Constant) -> tuple[str, str, str]:
+        """INT8 [D, K, N] of an LSTM's weight [D, N, K], its scales and zero points."""
+        directions, n, k = weight.dims
+        axis, dims = (0, (directions, n)) if self._per_channel else (None, (directions,))
+
+        def make() -> list[QuantizedWeight]:
+            parts = (self._source(weight, (n, k), i * n * k) for i in range(directions))
+            return [QuantizedWeight(part, axis, True, self._scratch) for part in parts]
+
+        value = self._int8((weight.key, weight.dims, "gates"), weight, (directions, k, n), make)
+        zero = self._zero(value, dims)
+        return value, self._scale(value, dims, 1.0), zero
 
     def stack(self, weight: Constant, leading: int) -> tuple[str, str]:
         """INT8 in the weight's own shape, and scales that multiply it back by broadcasting."""
@@ -196,6 +217,16 @@ class Tensors:
                 computed(lambda pool: b"".join(part.scale_bytes(pool, factor) for part in parts)),
             ),
         )  # fmt: skip
+
+    def _zero(self, value: str, dims: tuple[int, ...]) -> str:
+        """Lay out the zero points of an INT8 weight, which are 0."""
+        zeros = bytes(math.prod(dims))
+        return self._once(
+            ("zero point", value),
+            lambda: Segment(
+                f"{value}_zero_point", TensorProto.INT8, dims, len(zeros), constant(zeros)
+            ),
+        )
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Segment]) -> str:
         """Place the segment of a key at its first use, and return its tensor's name."""

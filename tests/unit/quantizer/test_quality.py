@@ -185,7 +185,9 @@ def attempts(figure):
 
 def test_search_moves_the_fewest():
     attempt, tried = attempts(lambda forms: 0.9 + 0.01 * len(forms))
-    forms, path = quality.search(RANKED, attempt, {"cosine": 0.945}, RANKED)
+    forms, path = quality.search(
+        RANKED, attempt, {"cosine": 0.945}, dict.fromkeys(RANKED, "blockwise_int8")
+    )
     assert set(forms) == {"n0", "n1", "n2", "n3", "n4"}
     assert [row["moved"] for row in path] == [*(len(forms) for forms in tried), 5]
     assert len(tried) <= 1 + quality.MOST_ATTEMPTS
@@ -195,7 +197,9 @@ def test_search_moves_the_fewest():
 def test_search_leaves_out_what_is_not_needed(needed):
     """The ranking is wrong, as an early node's error grows on its way."""
     attempt, _ = attempts(lambda forms: 0.99 if needed <= set(forms) else 0.9)
-    forms, _ = quality.search(RANKED, attempt, {"cosine": 0.98}, RANKED)
+    forms, _ = quality.search(
+        RANKED, attempt, {"cosine": 0.98}, dict.fromkeys(RANKED, "blockwise_int8")
+    )
     assert forms == dict.fromkeys(sorted(needed), "blockwise_int8")
 
 
@@ -203,7 +207,9 @@ def test_search_ends():
     ranked = [f"n{i:03}" for i in range(200)]
     needed = set(ranked[::3])
     attempt, tried = attempts(lambda forms: 0.99 if needed <= set(forms) else 0.9)
-    forms, _ = quality.search(ranked, attempt, {"cosine": 0.98}, ranked)
+    forms, _ = quality.search(
+        ranked, attempt, {"cosine": 0.98}, dict.fromkeys(ranked, "blockwise_int8")
+    )
     assert needed <= set(forms)
     assert len(tried) <= 1 + quality.MOST_ATTEMPTS
 
@@ -212,14 +218,18 @@ def test_search_goes_on_to_products_in_fp32_then_to_fp32():
     def figure(forms):
         return 0.99 if forms.get("b") == "weight_int8" else 0.9
 
-    forms, path = quality.search(["a", "b"], attempts(figure)[0], {"cosine": 0.98}, {"a", "b"})
+    forms, path = quality.search(
+        ["a", "b"], attempts(figure)[0], {"cosine": 0.98}, dict.fromkeys("ab", "blockwise_int8")
+    )
     assert forms == {"b": "weight_int8"}
     assert path[0]["forms"] == {"blockwise_int8": 2}
 
     def strict(forms):
         return 0.99 if forms.get("c") == "fp32" else 0.9
 
-    forms, _ = quality.search(["a", "b", "c"], attempts(strict)[0], {"cosine": 0.98}, {"a"})
+    forms, _ = quality.search(
+        ["a", "b", "c"], attempts(strict)[0], {"cosine": 0.98}, {"a": "blockwise_int8"}
+    )
     assert forms == {"a": "blockwise_int8", "c": "fp32"}
 
 
