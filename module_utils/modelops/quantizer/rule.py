@@ -18,9 +18,9 @@ from .recipe import EXCLUDED, Recipe, shown
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
 # and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
-# tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was faster at any number of rows
-# from 256 x 256 on. 512 x 512 leaves room where VNNI is missing.
-DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 512 * 512, 64
+# tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was 1.4 times faster and more at
+# any number of rows from 256 x 256 on, and takes 0.6 of FP32's memory, a stored weight up to twice.
+DYNAMIC_ELEMENTS, DYNAMIC_SIDE = 256 * 256, 64
 # MatMulInteger adds K products up in INT32. Each is at most 255 (an unsigned value and its zero
 # point, apart) times 127 (a symmetric weight): 66,311 of them are sure to stay below 2^31.
 LONGEST_SUM = (2**31 - 1) // (255 * 127)
