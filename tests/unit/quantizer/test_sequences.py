@@ -35,7 +35,7 @@ def answers(src: Path, out: Path, *shape: int) -> None:
     x = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
     for a, b in zip(models.run(src, x=x), models.run(out, x=x), strict=True):
         assert a.shape == b.shape
-        assert models.cosine(a, b) > 0.995
+        assert np.linalg.norm(a - b) <= 0.1 * np.linalg.norm(a)  # 0, where windows see padding only
 
 
 @pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
