@@ -33,6 +33,8 @@ options:
       - V(staged) verifies a transferred pair by SHA-256 and makes it a release.
       - V(active) makes a release the live one and lets the configuration name it. It leaves
         C(.releases/NAME/revert.pyz), with which the target can go back by itself.
+      - V(armed) writes the same program to O(program), where nobody but root can change it.
+        Nothing else is touched, and no lock is needed.
       - V(committed) confirms that. V(reverted) goes back to what was before it.
       - V(rolled_back) goes back to FP32, to the last good release or to a named one.
       - V(pruned) removes releases that nobody needs.
@@ -42,6 +44,7 @@ options:
       - recovered
       - staged
       - active
+      - armed
       - committed
       - reverted
       - rolled_back
@@ -96,6 +99,9 @@ options:
         takes them. Empty starts none.
     type: dict
     default: {}
+  program:
+    description: The file that V(armed) writes. Its folders belong to root.
+    type: path
   by:
     description: Who does it, for the history.
     type: str
@@ -227,7 +233,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STATES = [
-    "query", "recovered", "staged", "active", "committed", "reverted", "rolled_back", "pruned",
+    "query", "recovered", "staged", "active", "armed", "committed", "reverted", "rolled_back",
+    "pruned",
 ]  # fmt: skip
 MODULE: dict[str, Any] = {
     "argument_spec": {
@@ -243,6 +250,7 @@ MODULE: dict[str, Any] = {
         "previous": {"type": "dict", "default": {}},
         "confirm_s": {"type": "int", "default": 1800},
         "watch": {"type": "dict", "default": {}},
+        "program": {"type": "path"},
         "by": {"type": "str", "default": ""},
         "reason": {"type": "str", "default": ""},
         "void": {"type": "bool", "default": False},
@@ -255,6 +263,7 @@ MODULE: dict[str, Any] = {
     "required_if": [
         ("state", "staged", ["release", "manifest"]),
         ("state", "active", ["release", "config"]),
+        ("state", "armed", ["program"]),
         ("state", "committed", ["release"]),
         ("state", "rolled_back", ["config"]),
     ],
@@ -268,6 +277,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         if release:
             received.release_id(release)
     root, state = Path(params["root"]), params["state"]
+    if state == "armed":
+        return self_revert.place(Path(params["program"]), check_mode)
     store, lock = _store(params), run_lock.place(root, params["name"])
     if state == "query":
         found = operations.query(store, params["verify"])

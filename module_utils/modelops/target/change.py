@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..base import opener
 from ..base.errors import ModelOpsError
-from ..base.files import give_access, rename_durable, write_atomic
+from ..base.files import fsync_dir, give_access, rename_durable, write_atomic
 from ..config import replace
 from ..pair.copy import copy_file
 from . import run_lock
 from .store import FP32, State, Store, record, stamp
+
+T = TypeVar("T")
 
 
 class Step(NamedTuple):
@@ -98,8 +100,7 @@ def alone(store: Store, config: Mapping[str, Any] | None) -> Iterator[None]:
     Raises:
         ModelOpsError: another call is at work there for too long.
     """
-    known = _stored(store, "path")
-    path = config["path"] if config else known.decode() if known else None
+    path = config["path"] if config else store.config_path()
     with ExitStack() as held:
         held.enter_context(run_lock.one_call(store.root))
         folder = Path(path).parent if path else store.root
@@ -197,6 +198,8 @@ def switch(
         if leaving.startswith("damaged-") and folder.exists():
             change.do(f"remove {folder}", lambda: shutil.rmtree(folder))
         change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
+    kept = partial(keep_text, store, "path", str(texts.path).encode())
+    change.do("keep the configuration's path", kept)
     for kind in ("before", "fp32", "after"):
         text = getattr(texts, kind)
         change.do(f"keep the text {kind}", partial(keep_text, store, kind, text))
@@ -241,7 +244,7 @@ def planned_texts(
         gone = _stored_for(store, plan.path, to) if plan.before is None else None
         fp32 = gone or plan.fp32
         return Texts(plan.path, plan.before, fp32, fp32 if to == FP32 else gone or plan.int8)
-    path = Path(_required(_stored(store, "path"), store).decode())
+    path = Path(_required(store.config_path(), store))
     current = _required(replace.read(path), store)
     if current == _stored(store, "after"):
         fp32 = _required(_stored(store, "fp32"), store)
@@ -297,7 +300,7 @@ def _by_hand(store: Store, current: bytes, path: Path) -> bytes:
     return carried or replace.without_int8(current, store.name, path)
 
 
-def _required(text: bytes | None, store: Store) -> bytes:
+def _required(text: T | None, store: Store) -> T:
     if text is None:
         raise ModelOpsError(
             "it is not known how the configuration named FP32",
@@ -316,7 +319,9 @@ def _stored(store: Store, kind: str) -> bytes | None:
 
 
 def keep_text(store: Store, kind: str, text: bytes | None) -> None:
-    store.texts.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not store.texts.is_dir():
+        store.texts.mkdir(parents=True, mode=0o700)
+        fsync_dir(store.releases)  # the state will tell of what is in it
     if text is None:
         (store.texts / kind).unlink(missing_ok=True)
     else:

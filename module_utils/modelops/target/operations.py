@@ -22,7 +22,6 @@ from .change import (
     Change,
     Texts,
     joined,
-    keep_text,
     own_live,
     planned_texts,
     recover,
@@ -398,8 +397,6 @@ def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
 
 def _keep_backup(change: Change, plan: replace.Plan) -> None:
     before, store = plan.before, change.store
-    path = str(plan.path).encode()
-    change.do("keep the configuration's path", lambda: keep_text(store, "path", path))
     if before is not None and before != plan.int8:
         backup = plan.path.with_name(f"{plan.path.name}.before-{store.name}_int8")
         change.do(f"write {backup}", lambda: replace.keep_copy(plan.path, before, backup))

@@ -9,10 +9,13 @@ that nobody confirmed, `python3 FILE revert ROOT NAME` goes back to what was bef
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..base import opener
 from ..base.errors import ModelOpsError
@@ -33,6 +36,32 @@ def write(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)
+
+
+def place(path: Path, check_mode: bool = False) -> dict[str, Any]:
+    """Write the archive where nobody but root, or this account, can change it: root will run it.
+
+    Raises:
+        ModelOpsError: somebody else may write in a folder on the way there.
+    """
+    content = archive()
+    for folder in path.parents:
+        if not folder.exists():
+            continue
+        found = folder.stat()
+        shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+        if found.st_uid not in (0, os.geteuid()) or shared:
+            raise ModelOpsError(
+                "others may put a program here that root would run",
+                where=folder,
+                remedy="Let it belong to root and take the right to write from all others.",
+            )
+    if opener.holds(path, content) and opener.is_own(path):
+        return {"changed": False}
+    if not check_mode:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        write_atomic(path, content)
+    return {"changed": True, "moved": [f"write {path}"]}
 
 
 def archive() -> bytes:
@@ -57,9 +86,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match [*arguments]:
             case ["due", root, name]:
-                return 0 if Store(Path(root), name).is_due() else 1
+                return 0 if _as_owner(Store(Path(root), name)).is_due() else 1
             case ["revert", root, name]:
-                _revert(Store(Path(root), name))
+                _revert(_as_owner(Store(Path(root), name)))
             case ["watch", order, number]:
                 watcher.watch(Path(order), number, _revert)
             case _:
@@ -69,6 +98,27 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 3
     return 0
+
+
+def _as_owner(store: Store) -> Store:
+    """Give up root's rights for those of whoever owns the store: what he wrote there is done."""
+    if os.name == "nt" or os.geteuid() != 0:
+        return store
+    paths = [path for path in (store.state_file, store.releases, store.texts) if path.exists()]
+    owner = next((path.lstat() for path in paths if path.lstat().st_uid != 0), None)
+    if owner is not None:
+        import pwd
+
+        try:
+            account = pwd.getpwuid(owner.st_uid)
+            os.initgroups(account.pw_name, account.pw_gid)
+            group = account.pw_gid
+        except KeyError:
+            os.setgroups([])
+            group = owner.st_gid
+        os.setgid(group)
+        os.setuid(owner.st_uid)
+    return store
 
 
 def _revert(store: Store) -> None:

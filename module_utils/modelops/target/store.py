@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +18,15 @@ from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from ..model import declared
 from ..pair import manifest, names
-from . import takeover
+from . import believable, takeover
+from .believable import FP32 as FP32
 from .hashed import Hashed
 
 SCHEMA = 1
-FP32 = "fp32"
 HISTORY_LENGTH = 200
 TRANSFER_AGAIN = "Run quantize.yml again: the pair is then transferred again."
 # Room that a full disk cannot take: the way back writes a few small files.
+LONGEST_PATH = 4096  # bytes
 RESERVE_BYTES = 256 << 10
 
 State = dict[str, Any]
@@ -149,10 +150,26 @@ class Store:
             raise self._unusable(f"schema {SCHEMA} is expected")
         if set(fresh_state()) - set(state):
             raise self._unusable("fields are missing")
-        malformed = [field for field, fine in _SHAPES.items() if not fine(state[field])]
-        if malformed:
-            raise self._unusable(f"{', '.join(malformed)} malformed")
+        config = self.config_path() if state["pending"] else None
+        if why := believable.problem(state, config):
+            raise self._unusable(why)
         return state
+
+    def config_path(self) -> str | None:
+        """Return the path of the configuration that the last activation was of, if it is kept.
+
+        Raises:
+            ModelOpsError: it is no path.
+        """
+        try:
+            path = opener.read(self.texts / "path", LONGEST_PATH).decode()
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            path = ""
+        if not path.isprintable() or os.path.normpath(path) != path or not os.path.isabs(path):
+            raise self._unusable(f"{path!r}, kept in {self.texts / 'path'}, is no path")
+        return path
 
     def is_due(self) -> bool:
         """Tell whether an activation stands that nobody confirmed.
@@ -307,24 +324,6 @@ class Store:
             remedy="Roll back to FP32 (rollback.yml): that puts the broken file aside as"
             " state.json.broken and starts a new one.",
         )
-
-
-def _has(value: Any, *fields: str) -> bool:
-    return value is None or (isinstance(value, dict) and set(fields) <= set(value))
-
-
-# Somebody may have edited the state: what the operations rely on.
-_SHAPES: dict[str, Callable[[Any], bool]] = {
-    "active": lambda v: isinstance(v, str),
-    "live": lambda v: v is None or isinstance(v, str),
-    "last_good": lambda v: isinstance(v, str),
-    "confirmed": lambda v: isinstance(v, bool),
-    "before": lambda v: _has(v, "active", "live"),
-    "pending": lambda v: _has(v, "in", "out", "config"),
-    "previous": lambda v: isinstance(v, dict),
-    "void": lambda v: isinstance(v, dict),
-    "history": lambda v: isinstance(v, list) and all(_has(e, "release") and e for e in v),
-}
 
 
 def record(state: State, event: str, release: str, by: str, reason: str = "") -> None:

@@ -71,6 +71,9 @@ def watch(path: Path, number: str, revert: Callable[[Store], object]) -> bool:
     if order is None:
         return False
     store, service = Store(Path(order["root"]), order["model"]), order["service"]
+    if not path.parent.samefile(store.releases):
+        what = f"it is of {store.releases}, and lies in another folder"
+        raise ModelOpsError(what, where=path, remedy="Run quantize.yml or rollback.yml again.")
     deadline = time.monotonic() + order["confirm_s"]
     begun = False
     while time.monotonic() < deadline:
@@ -87,9 +90,10 @@ def watch(path: Path, number: str, revert: Callable[[Store], object]) -> bool:
 
 
 def _order(path: Path, number: str) -> dict[str, Any] | None:
-    """Return what is to be done, or None when it is gone or another one's."""
+    """Return what is to be done, or None when it is gone, another one's, or others may write it."""
     try:
-        found: dict[str, Any] = opener.read_json(path)
+        found = opener.read_json(path)
     except (OSError, ModelOpsError):
         return None
-    return found if isinstance(found, dict) and found.get("id") == number else None
+    usable = isinstance(found, dict) and found.get("id") == number and opener.is_own(path)
+    return dict(found) if usable else None
