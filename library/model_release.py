@@ -318,7 +318,7 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
     who = {"by": params["by"], "check_mode": check_mode}
     if state == "staged":
         incoming = Path(params["incoming"] or store.incoming / wanted)
-        return operations.stage(store, wanted, params["manifest"], incoming, check_mode)
+        return operations.stage(store, wanted, params["manifest"], incoming, check_mode=check_mode)
     if state == "active":
         if not check_mode:
             self_revert.write(store.releases / self_revert.NAME)
@@ -338,7 +338,7 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
         return operations.roll_back(
             store, params["to"], config, only_from=params["only_from"], **back
         )
-    return operations.prune(store, params["keep"], check_mode)
+    return operations.prune(store, params["keep"], check_mode=check_mode)
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ class Target:
     def stage(self, listed: dict, check_mode: bool = False) -> dict:
         release_id = listed["release_id"]
         incoming = self.store.incoming / release_id
-        return operations.stage(self.store, release_id, listed, incoming, check_mode)
+        return operations.stage(self.store, release_id, listed, incoming, check_mode=check_mode)
 
     def plan(self) -> tuple[dict, dict]:
         """What the controller plans: the option config, and the owner's values."""
@@ -101,7 +101,9 @@ class Target:
         return operations.activate(self.store, release_id, config, **options)
 
     def commit(self, release_id: str) -> dict:
-        return operations.commit(self.store, release_id, "test", "pass", False)
+        return operations.commit(
+            self.store, release_id, by="test", verdict="pass", check_mode=False
+        )
 
     def revert(self, void: bool = False, with_plan: bool = True) -> dict:
         config = self.plan()[0] if with_plan else None

@@ -43,10 +43,14 @@ class Texts(NamedTuple):
 
 
 class Change:
-    """The steps of one operation, and what it gives back."""
+    """The steps of one operation, and what it gives back.
 
-    def __init__(self, store: Store, state: State) -> None:
-        self.store, self.state = store, state
+    Args:
+        recovered: a move that was interrupted has just been undone.
+    """
+
+    def __init__(self, store: Store, state: State, recovered: bool = False) -> None:
+        self.store, self.state, self.recovered = store, state, recovered
         self.steps: list[Step] = []
         self.texts: Texts | None = None
         self.notes: list[str] = []

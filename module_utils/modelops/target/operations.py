@@ -1,17 +1,18 @@
 """Releases on a target: stage, activate, commit, revert, roll back, prune.
 
 Standard library only. Every operation is a list of small steps (see moves), so that check mode
-prints what a real run does. What was under way stands in the state; `recover` undoes it.
+prints what a real run does. What was under way stands in the state, and every operation undoes it
+first (`_performed`).
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from ..base import opener
 from ..base.errors import ModelOpsError
@@ -31,6 +32,8 @@ from .change import (
     write_config,
 )
 from .store import FP32, TRANSFER_AGAIN, State, Store, fresh_state, record, stamp
+
+P = ParamSpec("P")
 
 
 def query(store: Store, verify: bool) -> dict[str, Any]:
@@ -78,9 +81,47 @@ def _lacking(store: Store, state: State, listed: Mapping[str, Any] | None) -> li
     return [entry for entry in files if store.whole(folder, [entry], True)]
 
 
-def stage(
-    store: Store, release: str, listed: Mapping[str, Any], incoming: Path, check_mode: bool
+def _performed(
+    store: Store,
+    steps: Callable[[Change], None],
+    check_mode: bool,
+    *,
+    restore: bool = True,
+    state: State | None = None,
 ) -> dict[str, Any]:
+    """Undo what was interrupted, plan the steps on what that leaves, and do them.
+
+    Check mode tells of an undoing alone: what follows depends on what that leaves.
+
+    Args:
+        restore: see change.recover.
+        state: the state, where that of the store is not to be read.
+    """
+    recovered = recover(store, check_mode, restore=restore)
+    if recovered and check_mode:
+        return recovered
+    change = Change(store, state or store.load(), recovered=bool(recovered))
+    steps(change)
+    return joined(recovered, change.perform(check_mode))
+
+
+def _after_recovery(
+    steps: Callable[Concatenate[Change, P], None],
+) -> Callable[Concatenate[Store, P], dict[str, Any]]:
+    """Make an operation of what plans its steps. `check_mode` is an option by its name."""
+
+    @wraps(steps)
+    def operation(store: Store, /, *values: P.args, **options: P.kwargs) -> dict[str, Any]:
+        check_mode = bool(options.get("check_mode"))
+        return _performed(store, lambda change: steps(change, *values, **options), check_mode)
+
+    return operation
+
+
+@_after_recovery
+def stage(
+    change: Change, release: str, listed: Mapping[str, Any], incoming: Path, *, check_mode: bool
+) -> None:
     """Verify a transferred pair by SHA-256 and make it a release.
 
     Args:
@@ -90,10 +131,7 @@ def stage(
     Raises:
         ModelOpsError: every mismatch at once, with `mismatched`, the names to send again.
     """
-    recovered = recover(store, check_mode)
-    if recovered and check_mode:
-        return recovered
-    state = store.load()
+    store, state = change.store, change.state
     manifest.check(listed)
     folder = store.folder(release)
     store.require_own(listed, f"release {release}")
@@ -103,7 +141,6 @@ def stage(
             where=f"release {release}",
             remedy=f"Give the manifest of {release}.",
         )
-    change = Change(store, state)
     todo = _lacking(store, state, listed)
     rows = manifest.verify(incoming, todo)
     wrong = [row for row in rows if not row["ok"]]
@@ -117,7 +154,7 @@ def stage(
     content = manifest.dump(listed)
     kept = folder / manifest.MANIFEST
     if not rows and opener.holds(kept, content):
-        return joined(recovered, change.perform(check_mode))
+        return
     # What a run brought here itself moves; what others brought is copied, and stays theirs.
     own = incoming == store.incoming / release
     if not own and not check_mode:
@@ -128,11 +165,11 @@ def stage(
         take(change, incoming / entry["name"], folder / entry["name"], entry, own)
     if own:
         change.do(f"clear {incoming}", lambda: _clear_incoming(incoming))
-    return joined(recovered, change.perform(check_mode))
 
 
+@_after_recovery
 def activate(
-    store: Store,
+    change: Change,
     release: str,
     config: Mapping[str, Any],
     *,
@@ -141,7 +178,7 @@ def activate(
     by: str,
     unvoid: bool = False,
     check_mode: bool = False,
-) -> dict[str, Any]:
+) -> None:
     """Make a release the live one and let the configuration name it; a commit must follow.
 
     Its files are compared by SHA-256 with the manifest that the controller knows (Store.known).
@@ -157,10 +194,7 @@ def activate(
         ModelOpsError: no way back, a void or incomplete release, a link at a destination, or the
             configuration changed meanwhile.
     """
-    recovered = recover(store, check_mode)
-    if recovered and check_mode:
-        return recovered  # what follows depends on what the undoing leaves
-    state = store.load()
+    store, state = change.store, change.state
     if release in state["void"] and not unvoid:
         raise ModelOpsError(
             f"release {release} is void: {state['void'][release]}",
@@ -179,12 +213,11 @@ def activate(
     listed = store.known or store.manifest(release)
     require_way_back(store, listed)
     plan = replace.Plan(config)
-    change = Change(store, state)
     change.texts = Texts(plan.path, plan.before, plan.fp32, plan.int8)
     if stays:
         own_live(change, listed["artifacts"])
     if stays and state["active"] == release and plan.before == plan.int8:
-        return joined(recovered, change.perform(check_mode))
+        return
     before = {"active": state["active"], "live": state["live"]}
     if state["active"] == release or not state["confirmed"]:
         # A repair, or one that nobody validated: behind it lies what lay behind that one before.
@@ -209,21 +242,17 @@ def activate(
         before=before,
         pending=None,
     )
-    return joined(recovered, change.perform(check_mode))
 
 
-def commit(store: Store, release: str, by: str, verdict: str, check_mode: bool) -> dict[str, Any]:
+@_after_recovery
+def commit(change: Change, release: str, *, by: str, verdict: str, check_mode: bool) -> None:
     """Confirm an activation: the release is the last good one now.
 
     Raises:
         ModelOpsError: it is not active, or what is live is not that release, by SHA-256 and by the
             manifest that the controller knows (Store.known).
     """
-    recovered = recover(store, check_mode)
-    if recovered and check_mode:
-        return recovered
-    state = store.load()
-    change = Change(store, state)
+    store, state = change.store, change.state
     # Check mode did not activate what it is asked to commit, so it cannot look at it.
     if state["active"] != release and not check_mode:
         raise ModelOpsError(
@@ -238,7 +267,6 @@ def commit(store: Store, release: str, by: str, verdict: str, check_mode: bool) 
     if state["active"] != release or not state["confirmed"]:
         record(change.state, "committed", release, by, verdict)
         change.save(confirmed=True, deadline=None, before=None, last_good=release)
-    return joined(recovered, change.perform(check_mode))
 
 
 def _not_live(store: Store, state: State, release: str) -> list[str]:
@@ -247,15 +275,16 @@ def _not_live(store: Store, state: State, release: str) -> list[str]:
     return store.live_problems(state, True)
 
 
+@_after_recovery
 def revert(
-    store: Store,
+    change: Change,
     config: Mapping[str, Any] | None,
     *,
     by: str,
     reason: str,
     void: bool,
     check_mode: bool = False,
-) -> dict[str, Any]:
+) -> None:
     """Go back to what was before an activation that is not confirmed.
 
     Args:
@@ -265,20 +294,16 @@ def revert(
     Raises:
         ModelOpsError: the configuration cannot be made to name what was before.
     """
-    recovered = recover(store, check_mode)
-    if recovered and check_mode:
-        return recovered
-    state = store.load()
-    change = Change(store, state)
+    store, state = change.store, change.state
     if state["confirmed"]:
-        return joined(recovered, change.perform(check_mode))
+        return
     release, to = state["active"], state["before"]["active"]
     if to != FP32 and (to in state["void"] or _staged_problems(store, to, True)):
         to = FP32  # the release before is gone, ruined or void; FP32 never is
     if void:
         change.state = {**state, "void": {**state["void"], release: reason}}
     try:
-        change.texts = planned_texts(store, config, to, moved=bool(recovered))
+        change.texts = planned_texts(store, config, to, moved=change.recovered)
         require_way_back(store, None)
     except ModelOpsError as error:
         record(change.state, "revert failed", release, by, f"{reason}: {error}")
@@ -291,7 +316,6 @@ def revert(
     change.save(
         active=to, live=live, confirmed=True, deadline=None, before=None, pending=None,
     )  # fmt: skip
-    return joined(recovered, change.perform(check_mode))
 
 
 def roll_back(
@@ -307,42 +331,55 @@ def roll_back(
 ) -> dict[str, Any]:
     """Go back to FP32 (`fp32`), to the last good release (`last_good`) or to a named one.
 
-    FP32 needs nothing but the configuration: the INT8 pair stays where it is, unless it is void.
     With `only_from` nothing changes unless that release is active.
 
     Raises:
         ModelOpsError: the release is absent, void or incomplete.
     """
     broken = _put_broken_state_aside(store, to, check_mode)
+
+    def steps(change: Change) -> None:
+        state, left = change.state, change.state["active"]
+        if only_from and left != only_from:
+            return
+        if left == FP32 and config.get("unreadable") and not change.recovered:
+            # It may be that the owner is at work in it: what INT8 left no trace in stays his.
+            raise ModelOpsError(str(config["unreadable"]), where=store.root)
+        if void and left != FP32:
+            change.state = {**state, "void": {**state["void"], left: reason}}
+        there = state["last_good"] if to == "last_good" else to
+        change.texts = planned_texts(store, config, there, moved=change.recovered)
+        if there == FP32:
+            _to_fp32(change, change.texts, state, void=void, by=by, reason=reason)
+        else:
+            _to_release(change, change.texts, state, there, by=by, reason=reason)
+
     # On the way to FP32 nothing restores a text that names INT8, whatever happens after.
-    recovered = recover(store, check_mode, restore=to != FP32) if not broken else None
-    if recovered and check_mode:
-        return recovered
-    state = fresh_state() if broken and check_mode else store.load()
-    change = Change(store, state)
-    to = state["last_good"] if to == "last_good" else to
-    left = state["active"]
-    if only_from and left != only_from:
-        return joined(recovered, change.perform(check_mode))
-    if left == FP32 and config.get("unreadable") and not recovered:
-        # It may be that the owner is at work in it: what INT8 left no trace in stays his.
-        raise ModelOpsError(str(config["unreadable"]), where=store.root)
-    if void and left != FP32:
-        change.state = {**state, "void": {**state["void"], left: reason}}
-    change.texts = planned_texts(store, config, to, moved=bool(recovered))
-    if to == FP32:
-        require_way_back(store, None)
-        if state["active"] == FP32 and change.texts.before == change.texts.after:
-            return joined(recovered, change.perform(check_mode))
-        write_config(change, change.texts.before, change.texts.after)
-        record(change.state, "rolled back", FP32, by, reason)
-        change.save(active=FP32, confirmed=True, deadline=None, before=None)
-        if void and state["live"]:
-            after = change.texts.after
-            change.texts = Texts(change.texts.path, after, after, after)
-            switch(change, None, damaged=bool(store.live_problems(state, False)))
-            change.save(live=None, pending=None)
-        return joined(recovered, change.perform(check_mode))
+    state = fresh_state() if broken and check_mode else None
+    return _performed(store, steps, check_mode, restore=to != FP32, state=state)
+
+
+def _to_fp32(
+    change: Change, texts: Texts, state: State, *, void: bool, by: str, reason: str
+) -> None:
+    """Let the configuration name FP32; the INT8 pair stays where it is, unless it is void."""
+    require_way_back(change.store, None)
+    if state["active"] == FP32 and texts.before == texts.after:
+        return
+    write_config(change, texts.before, texts.after)
+    record(change.state, "rolled back", FP32, by, reason)
+    change.save(active=FP32, confirmed=True, deadline=None, before=None)
+    if void and state["live"]:
+        change.texts = Texts(texts.path, texts.after, texts.after, texts.after)
+        switch(change, None, damaged=bool(change.store.live_problems(state, False)))
+        change.save(live=None, pending=None)
+
+
+def _to_release(
+    change: Change, texts: Texts, state: State, to: str, *, by: str, reason: str
+) -> None:
+    """Make a release the live one that is here already."""
+    store = change.store
     if to in change.state["void"]:
         raise ModelOpsError(
             f"release {to} is void: {change.state['void'][to]}",
@@ -357,28 +394,24 @@ def roll_back(
             where=store.root,
             remedy=f"Roll back to FP32, or to one of: {', '.join(store.staged()) or 'none'}.",
         )
-    if stays and state["active"] == to and change.texts.before == change.texts.after:
-        return joined(recovered, change.perform(check_mode))
+    if stays and state["active"] == to and texts.before == texts.after:
+        return
     require_way_back(store, None)
     switch(change, None if stays else to, damaged=bool(live_wrong), move_out=not stays)
     record(change.state, "rolled back", to, by, reason)
     change.save(
         active=to, live=to, last_good=to, confirmed=True, deadline=None, before=None, pending=None,
     )  # fmt: skip
-    return joined(recovered, change.perform(check_mode))
 
 
-def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
+@_after_recovery
+def prune(change: Change, keep: int, *, check_mode: bool) -> None:  # noqa: ARG001 - the wrapper's
     """Remove releases that nobody needs, newest kept first, and what damaged ones left behind.
 
     Never removed: the active, live and last good release, the one behind an activation that is
     not confirmed, and a pair that the owner himself put there (`unmanaged-*`).
     """
-    recovered = recover(store, check_mode)
-    if recovered and check_mode:
-        return recovered
-    state = store.load()
-    change = Change(store, state)
+    store, state = change.store, change.state
     needed = {state["active"], state["live"], state["last_good"], FP32}
     needed |= set((state["before"] or {}).values())
     order = [entry["release"] for entry in reversed(state["history"])]
@@ -392,7 +425,6 @@ def prune(store: Store, keep: int, check_mode: bool) -> dict[str, Any]:
     older = store.releases.parent / "revert.pyz"  # for the timer of a version before, see takeover
     if older.is_file() and state["confirmed"]:
         change.do(f"remove {older}", older.unlink)
-    return joined(recovered, change.perform(check_mode))
 
 
 def _keep_backup(change: Change, plan: replace.Plan) -> None:

@@ -60,7 +60,7 @@ def test_what_others_brought_never_becomes_live(target, kind, place):
     for path in folder.iterdir():
         foreign(path, kind)
         kept.append(os.open(path, os.O_RDWR))
-    operations.stage(target.store, release, listed, folder, False)
+    operations.stage(target.store, release, listed, folder, check_mode=False)
     target.activate(release)
     target.commit(release)
     require_ours(target)

@@ -142,7 +142,7 @@ def test_a_flipped_byte_is_repaired_by_the_same_release(target):
     assert target.stage(listed)["changed"]
     assert target.activate(a)["changed"]
     assert target.in_service() == a
-    assert operations.prune(target.store, 0, False)["changed"]
+    assert operations.prune(target.store, 0, check_mode=False)["changed"]
     assert not list(target.store.releases.glob("damaged-*"))
 
 
@@ -153,7 +153,7 @@ def test_the_owners_own_int8_pair_is_kept(target):
     target.activate(listed["release_id"])
     (kept,) = target.store.releases.glob("unmanaged-*")
     assert (kept / "m_int8.onnx").read_bytes() == b"made by hand"
-    operations.prune(target.store, 0, False)
+    operations.prune(target.store, 0, check_mode=False)
     assert kept.exists()
 
 
@@ -223,11 +223,11 @@ def test_mismatches_come_all_at_once(target):
 
 def test_prune_keeps_what_is_needed(target):
     a, b, c = (target.release(word) for word in "ABC")
-    operations.prune(target.store, 1, False)
+    operations.prune(target.store, 1, check_mode=False)
     assert set(target.store.staged()) == {b, c}
-    operations.prune(target.store, 0, True)
+    operations.prune(target.store, 0, check_mode=True)
     assert set(target.store.staged()) == {b, c}
-    operations.prune(target.store, 0, False)
+    operations.prune(target.store, 0, check_mode=False)
     assert target.store.staged() == [c] and a != c
 
 
@@ -329,7 +329,7 @@ def test_a_foreign_manifest_is_not_staged(target):
     a, b = target.arrive("A"), target.arrive("B")
     incoming = target.store.incoming / a["release_id"]
     with pytest.raises(ModelOpsError, match="manifest is that of release"):
-        operations.stage(target.store, a["release_id"], b, incoming, False)
+        operations.stage(target.store, a["release_id"], b, incoming, check_mode=False)
 
 
 def test_the_owners_own_backup_is_not_written_over(target):

@@ -56,7 +56,7 @@ def step(target: Target, name: str, letter: str) -> None:
         with contextlib.suppress(ModelOpsError):
             target.roll_back("last_good")
     elif name == "prune":
-        operations.prune(target.store, 0, False)
+        operations.prune(target.store, 0, check_mode=False)
 
 
 STEPS = ["activate", "commit", "revert", "revert by the timer", "roll back", "last good", "prune"]
@@ -156,7 +156,7 @@ def test_the_pair_of_another_model_is_not_staged(tmp_path):
     listed = one.arrive("A")
     incoming = one.store.incoming / listed["release_id"]
     with pytest.raises(ModelOpsError, match="not of m_v2_int8"):
-        operations.stage(other.store, listed["release_id"], listed, incoming, False)
+        operations.stage(other.store, listed["release_id"], listed, incoming, check_mode=False)
     assert other.store.staged() == []
 
 
@@ -181,7 +181,7 @@ def test_one_file_and_two_files_replace_each_other(tmp_path, monkeypatch, seed):
         assert target.in_service() == listed["release_id"]
         assert operations.query(target.store, True)["problems"] == []
         if number % 3 == 2:
-            operations.prune(target.store, 1, False)
+            operations.prune(target.store, 1, check_mode=False)
     target.roll_back()
     assert target.in_service() == "fp32"
 
