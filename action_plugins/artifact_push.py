@@ -40,11 +40,11 @@ class ActionModule(Bridge):
         if "ansible_job_id" not in started:
             return started
         job = PosixJob(self, started, args["progress_file"], patience_s)
-        limit_s = self.limit("background_key_limit_s", KEY_LIMIT_S, task_vars)
-        key = job.await_key(args["public_key_file"], limit_s)
+        key_limit_s = self.limit("background_key_limit_s", KEY_LIMIT_S, task_vars)
+        key = job.await_key(args["public_key_file"], key_limit_s)
         if key is None:
             return job.result(task_vars)
-        return _begun(key, limit_s, {**started, "progress_file": args["progress_file"]})
+        return _begun(key, key_limit_s, {**started, "progress_file": args["progress_file"]})
 
     def run_windows(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run one of the two steps on a Windows builder."""

@@ -18,6 +18,7 @@ from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding
 from modelops.config import plan as planning
 from modelops.config import slurped
+from modelops.config.wanted import Wanted
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller
 from modelops.judging import gates, release, status
@@ -48,7 +49,7 @@ def config_findings(read: Values, wanted: Values) -> list[Finding]:
 
 def config_text(wanted: Values, more: Values) -> str:
     """Return the text of a configuration that names FP32, with more keys behind ours."""
-    made = planning.Wanted.of(planning.for_json(wanted))
+    made = Wanted.of(planning.for_json(wanted))
     return planning.new_text(made, made.fp32 | planning.for_json(more))
 
 

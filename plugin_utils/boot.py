@@ -17,6 +17,10 @@ import time
 import traceback
 import zipfile
 import zlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MARK = "@@modelops answers@@"
 OLDEST = (3, 11)
@@ -28,14 +32,14 @@ SHORT = (
 )
 
 
-def main(call):
+def main(call: "dict[str, Any]") -> None:
     """Answer a call: one line of ASCII on standard output, after the mark."""
     # What libraries print goes to standard error; only the answer takes the real output.
     sys.stdout.flush()
     real = os.dup(1)
     os.dup2(2, 1)
 
-    def say(reply):
+    def say(reply: "dict[str, Any]") -> None:
         rest = ("\n" + MARK + json.dumps(reply) + "\n").encode("ascii")
         while rest:
             rest = rest[os.write(real, rest) :]
@@ -48,7 +52,7 @@ def main(call):
     say(reply)
 
 
-def explained(error):
+def explained(error: Exception) -> str:
     """Return what to say of an error: of a policy's, of memory, or its own words."""
     text = f"{type(error).__name__}: {error}"
     try:  # the code may not be there yet, and may need what does not load
@@ -64,7 +68,7 @@ def explained(error):
     return f"{SHORT} ({text})" if isinstance(error, MemoryError) or unloaded else text
 
 
-def answer(call, say):
+def answer(call: "dict[str, Any]", say: "Callable[[dict[str, Any]], None]") -> "dict[str, Any]":
     """Return the reply to a call."""
     problem = unfit()
     if problem:
@@ -82,7 +86,7 @@ def answer(call, say):
     return windows_jobs.serve(call, base, say)
 
 
-def unfit():
+def unfit() -> str:
     """Return what is wrong with this Python, or nothing."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     here = f"ansible_python_interpreter is {sys.executable}, Python {version}"
@@ -93,12 +97,12 @@ def unfit():
     return ""
 
 
-def local_folder():
+def local_folder() -> str:
     """Return the folder of this user's own data on this machine."""
     return os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
 
 
-def size(code):
+def size(code: str) -> int:
     """Return how many bytes of code lie there."""
     return sum(
         os.path.getsize(os.path.join(folder, name))
@@ -108,7 +112,7 @@ def size(code):
     )
 
 
-def install(package, sha256, folder):
+def install(package: str, sha256: str, folder: str) -> None:
     """Put the code there: verified and whole, or not at all."""
     content = zlib.decompress(base64.b64decode(package))
     found = hashlib.sha256(content).hexdigest()
