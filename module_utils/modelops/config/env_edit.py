@@ -238,6 +238,22 @@ def _quoted(character: str) -> str:
     return character if character in ESCAPED else f"\\{character}"
 
 
+def _between(file: str, position: int, quote: str) -> tuple[str, int, bool]:
+    """Read up to the quote that closes: the text, the place behind it, and whether none does."""
+    value = ""
+    while position < len(file):
+        c = file[position]
+        position += 1
+        if c == quote:
+            return value, position, False
+        if c == "\\" and quote == '"':
+            value += _quoted(file[position : position + 1])
+            position += 1
+        else:
+            value += c
+    return value, len(file), True
+
+
 def _value(file: str, position: int) -> tuple[str, int, int, bool]:
     """Read a value: its text, where its token starts and ends, and whether a quote stays open."""
     after_equals = position
@@ -245,37 +261,26 @@ def _value(file: str, position: int) -> tuple[str, int, int, bool]:
         position += 1
     start = end = position
     value, kept = "", 0  # `kept`: characters of the value that are no blanks at its end
-    quote = ""
+    is_open = False
     bare = False  # within unquoted text, where a quote is a character like others
-    while position < len(file):
+    while position < len(file) and file[position] not in NEWLINE:
         c = file[position]
-        following = file[position + 1 : position + 2]
-        if not quote and c in NEWLINE:
-            break
-        if quote:
-            if c == quote:
-                quote = ""
-            elif c == "\\" and quote == '"':
-                value += _quoted(following)
-                position += 1
-            else:
-                value += c
-            kept = len(value)
-        elif c in "'\"" and not bare:
-            quote = c
-        elif c == "\\":
-            bare = True
-            value += "" if following in NEWLINE else following
-            kept, position = len(value), position + 1
-        elif c in " \t":
-            value += c if bare else ""
-        else:
-            bare = True
-            value += c
-            kept = len(value)
+        if c in "'\"" and not bare:
+            text, position, is_open = _between(file, position + 1, c)
+            value += text
+            kept, end = len(value), position
+            continue
         position += 1
-        if quote or c not in " \t":
-            end = min(position, len(file))
+        if c in " \t":
+            value += c if bare else ""
+            continue
+        bare = True
+        if c == "\\":
+            following = file[position : position + 1]
+            c = "" if following in NEWLINE else following
+            position += 1
+        value += c
+        kept, end = len(value), min(position, len(file))
     if start == end:  # an empty value has no token; its place is the same whatever blanks follow
         start = end = after_equals
-    return value[:kept], start, end, bool(quote)
+    return value[:kept], start, end, is_open

@@ -123,6 +123,7 @@ def benchmark(
 def compare(
     reference: Path,
     candidate: Path,
+    *,
     samples: int = 2,
     runs: int = 5,
     setup: Setup | None = None,

@@ -136,14 +136,8 @@ class _Check:
     def _node(self, node: NodeProto, own: set[str], outer: Set[str], later: Set[str]) -> None:
         who = f"node {node.name or next(iter(node.output), '')!r} ({node.op_type})"
         for name in node.input:
-            if not name or name in own or name in outer:
-                continue
-            if name in later:
-                # order.sort puts a node behind those that it reads, if that can be.
-                text = "which waits for it in turn: the nodes go in a circle"
-                self._add("circle", f"{who} reads {name!r}, {text}")
-            else:
-                self._add("input", f"{who} reads {name!r}, which nothing gives")
+            if name and name not in own and name not in outer:
+                self._unread(who, name, later)
         self.tensors_of(node)
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
@@ -157,6 +151,14 @@ class _Check:
             own.add(name)
         if is_known(node):
             self._signature(node, who)
+
+    def _unread(self, who: str, name: str, later: Set[str]) -> None:
+        if name in later:
+            # order.sort puts a node behind those that it reads, if that can be.
+            text = "which waits for it in turn: the nodes go in a circle"
+            self._add("circle", f"{who} reads {name!r}, {text}")
+        else:
+            self._add("input", f"{who} reads {name!r}, which nothing gives")
 
     def _signature(self, node: NodeProto, who: str) -> None:
         needed = INPUTS.get(node.op_type)

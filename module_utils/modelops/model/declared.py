@@ -337,19 +337,13 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
         value: int | str | bytes | Message | None = None
         if wire == VARINT:
             number = _signed(varint(handle))
-            if holds == INTEGER:
-                value = number
+            value = number if holds == INTEGER else None
         elif wire == LENGTH:
             length = varint(handle)
             position = handle.tell() + length
             if position > end:
                 raise ValueError("a field is longer than its message")
-            if holds == TEXT and length <= LONGEST:
-                value = exactly(handle, length).decode()
-            elif holds == BYTES and length <= LARGEST:
-                value = exactly(handle, length)
-            elif holds in FIELDS:
-                value = _message(handle, position, holds, depth + 1)
+            value = _held(handle, length, holds, depth)
             handle.seek(position)
         elif wire in (FIXED32, FIXED64):
             handle.seek(4 if wire == FIXED32 else 8, os.SEEK_CUR)
@@ -360,6 +354,17 @@ def _message(handle: BinaryIO, end: int, kind: str, depth: int) -> Message:
     if position > end or handle.tell() != end:
         raise ValueError("a field is longer than its message")
     return found
+
+
+def _held(handle: BinaryIO, length: int, holds: str, depth: int) -> str | bytes | Message | None:
+    """Read a field of so many bytes; None where it is of no use, or larger than it can be."""
+    if holds == TEXT and length <= LONGEST:
+        return exactly(handle, length).decode()
+    if holds == BYTES and length <= LARGEST:
+        return exactly(handle, length)
+    if holds in FIELDS:
+        return _message(handle, handle.tell() + length, holds, depth + 1)
+    return None
 
 
 def _signed(number: int) -> int:

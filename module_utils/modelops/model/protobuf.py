@@ -71,41 +71,50 @@ def _scan(handle: BinaryIO, end: int, message: str, name: str, depth: int) -> by
     while position < end:
         tag = field_tag(handle)
         field, wire = tag >> 3, tag & 7
-        if wire == LENGTH:
-            length = varint(handle)
-            start = handle.tell()
-            if start + length > end:
-                raise ValueError("a field is longer than its message")
-            inner = NESTED.get((message, field))
-            if message == "node" and field == OPERATOR:  # it stands before the attributes
-                operator = exactly(handle, length)
-                kept += encoded(tag) + encoded(length) + operator
-                message = "constant" if operator == b"Constant" else message
-            elif inner:
-                part = _scan(handle, start + length, inner, name, depth + 1)
-                kept += encoded(tag) + encoded(len(part)) + part
-            elif message == "tensor" and field == RAW_DATA and length >= LARGE:
-                place = start, length
-            else:
-                kept += encoded(tag) + encoded(length) + exactly(handle, length)
-            position = start + length
-            handle.seek(position)
+        if wire != LENGTH:
+            kept += encoded(tag) + _number(handle, wire)
+            position = handle.tell()
             continue
-        kept += encoded(tag)
-        if wire == VARINT:
-            kept += encoded(varint(handle))
-        elif wire in (FIXED32, FIXED64):
-            kept += exactly(handle, 4 if wire == FIXED32 else 8)
+        length = varint(handle)
+        start = handle.tell()
+        position = start + length
+        if position > end:
+            raise ValueError("a field is longer than its message")
+        inner = NESTED.get((message, field))
+        if message == "tensor" and field == RAW_DATA and length >= LARGE:
+            place = start, length
         else:
-            raise ValueError(f"wire type {wire}")
-        position = handle.tell()
+            part = (
+                _scan(handle, position, inner, name, depth + 1)
+                if inner
+                else exactly(handle, length)
+            )
+            kept += encoded(tag) + encoded(len(part)) + part
+            # The operator stands before the attributes.
+            if message == "node" and field == OPERATOR and part == b"Constant":
+                message = "constant"
+        handle.seek(position)
     if position != end:
         raise ValueError("a field is longer than its message")
-    if place:
-        # Fields that follow are merged into the message that they follow.
-        pointer = TensorProto(data_location=TensorProto.EXTERNAL)
-        fields = {"location": name, "offset": place[0], "length": place[1]}
-        for key, value in fields.items():
-            pointer.external_data.add(key=key, value=str(value))
-        kept += pointer.SerializePartialToString()
-    return kept
+    return kept + _pointer(name, *place) if place else kept
+
+
+def _number(handle: BinaryIO, wire: int) -> bytes:
+    """Return the bytes of a field that is a number."""
+    if wire == VARINT:
+        return encoded(varint(handle))
+    if wire in (FIXED32, FIXED64):
+        return exactly(handle, 4 if wire == FIXED32 else 8)
+    raise ValueError(f"wire type {wire}")
+
+
+def _pointer(name: str, offset: int, length: int) -> bytes:
+    """Return the fields of a tensor whose bytes lie in a file.
+
+    Fields that follow are merged into the message that they follow.
+    """
+    pointer = TensorProto(data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": name, "offset": offset, "length": length}.items():
+        pointer.external_data.add(key=key, value=str(value))
+    content: bytes = pointer.SerializePartialToString()
+    return content

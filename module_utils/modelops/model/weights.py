@@ -187,6 +187,11 @@ def follow(
     source = constants.get(node.input[0]) if node.input else None
     if source is None or isinstance(source, Derived) or node.domain not in ("", "ai.onnx"):
         return None
+    return _shown(node, source, constants)
+
+
+def _shown(node: NodeProto, source: Constant, constants: Mapping[str, Constant]) -> Constant | None:
+    """Return a constant as a node shows it; None when it makes another one of it."""
     if node.op_type == "Identity":
         return source
     if node.op_type == "Cast":

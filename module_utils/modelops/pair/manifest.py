@@ -193,14 +193,9 @@ def check(manifest: Any, where: object = "manifest", model: str = "") -> dict[st
 
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise bad(f"schema {SCHEMA} is expected")
-    golden = manifest.get("golden")
     for group in ("artifacts", "source", "golden"):
-        listed = manifest.get(group) if group != "golden" else [golden] if golden else []
-        if not isinstance(listed, list) or (not listed and group != "golden"):
-            raise bad(f"it lists no {group}")
-        for entry in listed:
-            if why := entry_problem(entry):
-                raise bad(f"an entry of {group}: {why}")
+        if why := _group_problem(manifest, group):
+            raise bad(why)
     listed = [entry["name"] for entry in files(manifest)]
     if len(set(listed)) != len(listed) or not names.model_of(manifest["artifacts"]):
         raise bad("it does not list one graph (.onnx), and each file once")
@@ -211,6 +206,19 @@ def check(manifest: Any, where: object = "manifest", model: str = "") -> dict[st
     if model and (foreign := _foreign(manifest, model)):
         raise bad(f"it lists what is no file of {model}: {', '.join(foreign)}")
     return manifest
+
+
+def _group_problem(manifest: Mapping[str, Any], group: str) -> str:
+    """Say what is wrong with the files that a manifest lists in a group; golden data may lack."""
+    listed = manifest.get(group)
+    if group == "golden":
+        listed = [listed] if listed else []
+    elif not listed:
+        return f"it lists no {group}"
+    if not isinstance(listed, list):
+        return f"it lists no {group}"
+    problems = (entry_problem(entry) for entry in listed)
+    return next((f"an entry of {group}: {why}" for why in problems if why), "")
 
 
 def _are_nodes(nodes: Any) -> bool:

@@ -73,6 +73,7 @@ class Plan:
         recipe: Recipe,
         files: Files,
         scratch: Path | None,
+        *,
         probe: bool = False,
         learned: Learned = NOTHING,
     ) -> None:

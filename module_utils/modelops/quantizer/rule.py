@@ -173,9 +173,9 @@ class Rule:
         op, weight = node.op_type, held[0][1]
         if any(isinstance(inner, Derived) for _, inner in held):
             return "its weight is made from stored ones, whose size shrinks"
-        if op in PRODUCTS and held[0][0] == 1 and weight.matrix is not None:
-            return f"there is no INT8 form of what {op} does beside the product"
         if op in PRODUCTS:
+            if held[0][0] == 1 and weight.matrix is not None:
+                return f"there is no INT8 form of what {op} does beside the product"
             return "the weight is a stack of matrices or the left operand"
         if op in ("Einsum", "EmbedLayerNormalization"):
             return f"{op} has no INT8 operator, so only its size shrinks"
@@ -183,15 +183,18 @@ class Rule:
             return f"INT8 makes {op} slower, so only its size shrinks"
         if self._opset < 11:
             return f"opset {self._opset} has no DynamicQuantizeLinear"
-        if op == "LSTM":
-            return _why_no_lstm(node, held)
-        if windows(node, weight) is None:
-            return "INT8 makes a Conv slower over images or with groups, so only its size shrinks"
-        if weight.dims[1] * weight.dims[2] > LONGEST_SUM:
-            return "an INT32 sum of so many products may overflow"
-        if math.prod(weight.dims) > WHOLE_ELEMENTS:
-            return "its matrix is too large to be turned in memory"
-        return ""
+        return _why_no_lstm(node, held) if op == "LSTM" else _why_no_conv(node, weight)
+
+
+def _why_no_conv(node: NodeProto, weight: Constant) -> str:
+    """Return why a product of windows cannot stand for a Conv."""
+    if windows(node, weight) is None:
+        return "INT8 makes a Conv slower over images or with groups, so only its size shrinks"
+    if weight.dims[1] * weight.dims[2] > LONGEST_SUM:
+        return "an INT32 sum of so many products may overflow"
+    if math.prod(weight.dims) > WHOLE_ELEMENTS:
+        return "its matrix is too large to be turned in memory"
+    return ""
 
 
 def _why_no_lstm(node: NodeProto, held: Held) -> str:

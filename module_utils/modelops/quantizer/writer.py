@@ -58,7 +58,10 @@ class Writer:
         def made(learned: Learned, probe: bool = False) -> Plan:
             where = layout() if layout else Layout(self.data.name)
             model = read_model(self.src, recipe.fold_inputs)
-            return Plan(model, self.src, where, recipe, self._files, scratch, probe, learned)
+            files = self._files
+            return Plan(
+                model, self.src, where, recipe, files, scratch, probe=probe, learned=learned
+            )
 
         plan = settled(made)
         return made(plan.learned, probe=True) if probe else plan

@@ -30,59 +30,89 @@ def edited(text: str, values: dict[str, Any]) -> str:
     return result.decode()
 
 
+class Systemd:
+    """The states of parse_env_file_internal (systemd 254 and later); each takes a character."""
+
+    def __init__(self) -> None:
+        self.state = self.before_key
+        self.key = self.value = ""
+        self.blank_from: int | None = None
+        self.found: list[tuple[str, str]] = []
+
+    def before_key(self, c: str) -> None:
+        if c in "#;":
+            self.state = self.comment
+        elif c not in " \t\r\n":
+            self.state, self.key = self.in_key, c
+
+    def in_key(self, c: str) -> None:
+        if c in "\r\n":
+            self.state = self.before_key
+        elif c == "=":
+            self.state, self.value, self.blank_from = self.before_value, "", None
+        else:
+            self.key += c
+
+    def before_value(self, c: str) -> None:
+        if c in "\r\n":
+            self.end()
+        elif c in "'\"":
+            self.state = self.single if c == "'" else self.double
+        elif c == "\\":
+            self.state = self.escape
+        elif c not in " \t":
+            self.state, self.value, self.blank_from = self.in_value, self.value + c, None
+
+    def in_value(self, c: str) -> None:
+        if c in "\r\n":
+            self.end()
+            return
+        if c == "\\":
+            self.state, self.blank_from = self.escape, None
+            return
+        if c not in " \t":
+            self.blank_from = None
+        elif self.blank_from is None:
+            self.blank_from = len(self.value)
+        self.value += c
+
+    def escape(self, c: str) -> None:
+        self.state, self.value = self.in_value, self.value + ("" if c in "\r\n" else c)
+
+    def single(self, c: str) -> None:
+        if c == "'":
+            self.state = self.before_value
+        else:
+            self.value += c
+
+    def double(self, c: str) -> None:
+        if c in '"\\':
+            self.state = self.before_value if c == '"' else self.double_escape
+        else:
+            self.value += c
+
+    def double_escape(self, c: str) -> None:
+        self.state = self.double
+        self.value += c if c in '"\\`$' else "" if c == "\n" else "\\" + c
+
+    def comment(self, c: str) -> None:
+        if c in "\r\n":
+            self.state = self.before_key
+
+    def end(self) -> None:
+        blank_from = self.blank_from if self.state == self.in_value else None
+        self.found.append((self.key.rstrip(" \t"), self.value[:blank_from]))
+        self.state = self.before_key
+
+
 def as_systemd(text: str) -> list[tuple[str, str]]:
-    """The assignments, by the states of parse_env_file_internal (systemd 254 and later)."""
-    state, key, value, found = "PRE_KEY", "", "", []
-    blank_from: int | None = None
+    """The assignments that systemd finds in a file."""
+    reader = Systemd()
     for c in text:
-        if state == "PRE_KEY":
-            if c in "#;":
-                state = "COMMENT"
-            elif c not in " \t\r\n":
-                state, key = "KEY", c
-        elif state == "KEY":
-            if c in "\r\n":
-                state = "PRE_KEY"
-            elif c == "=":
-                state, value, blank_from = "PRE_VALUE", "", None
-            else:
-                key += c
-        elif state in ("PRE_VALUE", "VALUE") and c in "\r\n":
-            found.append((key.rstrip(" \t"), value[:blank_from] if state == "VALUE" else value))
-            state = "PRE_KEY"
-        elif state == "PRE_VALUE":
-            if c in "'\"":
-                state = "SINGLE" if c == "'" else "DOUBLE"
-            elif c == "\\":
-                state = "ESCAPE"
-            elif c not in " \t":
-                state, value, blank_from = "VALUE", value + c, None
-        elif state == "VALUE":
-            if c == "\\":
-                state, blank_from = "ESCAPE", None
-            else:
-                if c not in " \t":
-                    blank_from = None
-                elif blank_from is None:
-                    blank_from = len(value)
-                value += c
-        elif state == "ESCAPE":
-            state, value = "VALUE", value + ("" if c in "\r\n" else c)
-        elif state == "SINGLE":
-            state, value = ("PRE_VALUE", value) if c == "'" else (state, value + c)
-        elif state == "DOUBLE":
-            if c in '"\\':
-                state = "PRE_VALUE" if c == '"' else "DOUBLE_ESCAPE"
-            else:
-                value += c
-        elif state == "DOUBLE_ESCAPE":
-            state = "DOUBLE"
-            value += c if c in '"\\`$' else "" if c == "\n" else "\\" + c
-        elif state == "COMMENT" and c in "\r\n":
-            state = "PRE_KEY"
-    if state not in ("PRE_KEY", "KEY", "COMMENT"):
-        found.append((key.rstrip(" \t"), value[:blank_from] if state == "VALUE" else value))
-    return found
+        reader.state(c)
+    if reader.state not in (reader.before_key, reader.in_key, reader.comment):
+        reader.end()
+    return reader.found
 
 
 PIECES = ["A", "B", NAME, "=", "=", "'", '"', "\\", " ", "\t", "\n", "\n", "\r\n", "#", ";", "a b"]

@@ -21,6 +21,14 @@ def claims(shape: str, kind: str = "<f4") -> bytes:
     return text[:10] + said.encode().ljust(text.index(b"\n") - 10) + text[text.index(b"\n") :]
 
 
+LIES = {
+    "claim": ("(2000000000000,)",),
+    "negative": ("(-1, -4)",),
+    "wide": ("(4,)", "<U2000000000"),
+    "nested": ("((4,),)",),
+}
+
+
 def bomb(path, kind: str) -> None:
     if kind == "fifo":
         os.mkfifo(path)
@@ -40,19 +48,12 @@ def bomb(path, kind: str) -> None:
                 entry.write(bytes(1 << 20))
     else:
         with zipfile.ZipFile(path, "w") as archive:
-            if kind == "claim":
-                archive.writestr("x.npy", claims("(2000000000000,)"))
-            elif kind == "negative":
-                archive.writestr("x.npy", claims("(-1, -4)"))
-            elif kind == "wide":
-                archive.writestr("x.npy", claims("(4,)", "<U2000000000"))
-            elif kind == "nested":
-                archive.writestr("x.npy", claims("((4,),)"))
-            elif kind == "deep meta":
-                text = np.frombuffer(b"[" * 100_000, np.uint8)
+            if kind == "deep meta":
                 content = io.BytesIO()
-                np.save(content, text)
+                np.save(content, np.frombuffer(b"[" * 100_000, np.uint8))
                 archive.writestr("meta.npy", content.getvalue())
+            else:
+                archive.writestr("x.npy", claims(*LIES[kind]))
 
 
 KINDS = ["link", "sparse", "packed", "claim", "negative", "wide", "nested"] + (

@@ -53,7 +53,7 @@ def stock(src: Path, dest: Path, per_channel: bool, op_types: list[str]) -> dict
     data=st.data(),
 )
 def test_initializers_are_those_of_the_stock_quantizer(
-    tmp_path, monkeypatch, k, n, per_channel, trans_b, threads, scale, block, data
+    tmp_path, monkeypatch, *, k, n, per_channel, trans_b, threads, scale, block, data
 ):
     seed = data.draw(st.integers(0, 1000))
     weight = models.random_weight(*((n, k) if trans_b else (k, n)), seed=seed) * np.float32(scale)

@@ -159,19 +159,12 @@ def win_copy(call: Call) -> None:
         raise FailedError(f"Cannot copy src file: '{name}' as it does not exist")
     if not source.is_file():
         raise UnsupportedError("win_copy of a folder")
+    whole = dest
     if dest.endswith(("\\", "/")) or path.is_dir():
         last = source.name if mode == "remote" else given.get("_original_basename")
         whole = dest.rstrip("\\/") + "\\" + last
         path = call.path(whole)
-    else:
-        whole = dest
-    parent = whole.replace("/", "\\").rpartition("\\")[0]
-    if path.parent.is_file():
-        raise FailedError(f"object at destination parent dir '{parent}' is currently a file")
-    if not path.parent.is_dir():
-        if whole == dest:
-            raise FailedError(f"Destination directory '{parent}' does not exist")
-        path.parent.mkdir(parents=True)
+    _need_folder(path, whole, make=whole != dest)
     if mode == "single":
         call.result["changed"] = True
         shutil.copyfile(source, path)
@@ -185,6 +178,17 @@ def win_copy(call: Call) -> None:
         src=name, dest=whole, operation="file_copy", original_basename=source.name,
         checksum=checksum, size=path.stat().st_size if path.is_file() else None,
     )  # fmt: skip
+
+
+def _need_folder(path: Path, whole: str, make: bool) -> None:
+    """Refuse a destination whose folder is missing, or make it."""
+    parent = whole.replace("/", "\\").rpartition("\\")[0]
+    if path.parent.is_file():
+        raise FailedError(f"object at destination parent dir '{parent}' is currently a file")
+    if not path.parent.is_dir():
+        if not make:
+            raise FailedError(f"Destination directory '{parent}' does not exist")
+        path.parent.mkdir(parents=True)
 
 
 def _query(call: Call, given: dict[str, Any], dest: str) -> None:

@@ -277,6 +277,11 @@ def _dispatch(host: Host, action: str, header: Any, body: Any) -> tuple[str, str
         return f"{TRANSFER}/DeleteResponse", ""
     if action == f"{SHELL}/Command":
         return f"{SHELL}/CommandResponse", _command(host, shell, header, body)
+    return _of_command(shell, action, header, body)
+
+
+def _of_command(shell: Shell, action: str, header: Any, body: Any) -> tuple[str, str]:
+    """Answer what is asked of a command that runs in a shell."""
     element = body[0] if action == f"{SHELL}/Signal" else body[0][0]
     command = shell.commands.get(element.get("CommandId", ""))
     if command is None:
