@@ -220,8 +220,10 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.pair import received
 from ansible.module_utils.modelops.target import (
+    activation,
     change,
     operations,
+    rollback,
     run_lock,
     self_revert,
     takeover,
@@ -325,17 +327,17 @@ def _change(store: Store, params: Mapping[str, Any], check_mode: bool) -> dict[s
             store.keep_room()
             if params["watch"]:
                 watcher.start(store, self_revert.NAME, params["watch"], params["confirm_s"])
-        return operations.activate(
+        return activation.activate(
             store, wanted, config, previous=params["previous"], confirm_s=params["confirm_s"],
             unvoid=params["unvoid"], **who,
         )  # fmt: skip
     if state == "committed":
-        return operations.commit(store, wanted, verdict=params["reason"], **who)
+        return activation.commit(store, wanted, verdict=params["reason"], **who)
     back = {"reason": params["reason"], "void": params["void"], **who}
     if state == "reverted":
-        return operations.revert(store, config, **back)
+        return activation.revert(store, config, **back)
     if state == "rolled_back":
-        return operations.roll_back(
+        return rollback.roll_back(
             store, params["to"], config, only_from=params["only_from"], **back
         )
     return operations.prune(store, params["keep"], check_mode=check_mode)

@@ -50,6 +50,7 @@ def nodes_with_weights() -> list[onnx.NodeProto]:
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
     )  # fmt: skip
     shape = numpy_helper.from_array(models.np.array([36, -1], "int64"))
+    scaled = {"alpha": 0.5, "transA": 0, "transB": 0, "transBatchA": 0, "transBatchB": 0}
     return [
         node("Constant", [], ["k"], value=numpy_helper.from_array(w(40, 36))),
         node("Constant", [], ["shape"], value=shape),
@@ -73,18 +74,7 @@ def nodes_with_weights() -> list[onnx.NodeProto]:
         node("If", ["flag"], ["y12"], name="if", then_branch=inner, else_branch=inner),
         node("Twice", ["x"], ["y13"], name="function", domain="own"),
         node("MatMul", ["x", "o"], ["y14"], name="ones"),
-        node(
-            "FusedMatMul",
-            ["x", "q"],
-            ["y15"],
-            name="scaled",
-            domain="com.microsoft",
-            alpha=0.5,
-            transA=0,
-            transB=0,
-            transBatchA=0,
-            transBatchB=0,
-        ),
+        node("FusedMatMul", ["x", "q"], ["y15"], name="scaled", domain="com.microsoft", **scaled),
         node(
             "FusedGemm",
             ["x", "q", "b36"],

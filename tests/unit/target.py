@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from modelops.config import values, yaml_edit
 from modelops.pair import manifest
-from modelops.target import operations
+from modelops.target import activation, operations, rollback
 from modelops.target.store import Store
 
 CONFIG = """\
@@ -98,20 +98,20 @@ class Target:
     def activate(self, release_id: str, **options) -> dict:
         config, owner = self.plan()
         options = {"previous": owner, "confirm_s": 60, "by": "test"} | options
-        return operations.activate(self.store, release_id, config, **options)
+        return activation.activate(self.store, release_id, config, **options)
 
     def commit(self, release_id: str) -> dict:
-        return operations.commit(
+        return activation.commit(
             self.store, release_id, by="test", verdict="pass", check_mode=False
         )
 
     def revert(self, void: bool = False, with_plan: bool = True) -> dict:
         config = self.plan()[0] if with_plan else None
-        return operations.revert(self.store, config, by="test", reason="no good", void=void)
+        return activation.revert(self.store, config, by="test", reason="no good", void=void)
 
     def roll_back(self, to: str = "fp32", **options) -> dict:
         options = {"by": "test", "reason": "", "void": False} | options
-        return operations.roll_back(self.store, to, self.plan()[0], **options)
+        return rollback.roll_back(self.store, to, self.plan()[0], **options)
 
     def release(self, word: str) -> str:
         listed = self.arrive(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,29 @@ def test_what_runs_on_a_target_needs_the_standard_library_alone(folder):
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+FILES = subprocess.run(
+    ["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.split("\0")[:-1]
+
+
+def test_no_file_is_longer_than_400_lines_and_no_function_longer_than_60():
+    """Tests too: a long file of tests is about several things, as any other."""
+    long = []
+    for name in filter(lambda name: (ROOT / name).is_file(), FILES):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        long += [name] if len(text.splitlines()) > 400 else []
+        long += [
+            f"{name}: {node.name}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and (node.end_lineno or 0) - node.lineno >= 60
+        ]
+    assert FILES and not long
+
+
+def test_no_rule_of_the_linter_is_ignored_on_a_line_for_being_complex():
+    for name in filter(lambda name: (ROOT / name).is_file(), FILES):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"noqa: *[^#\n]*(?:C901|PLR)\d*", text), name

@@ -28,6 +28,14 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+# What a gate is, as options of a module.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "op": {"type": "str", "choices": list(OPERATORS), "required": True},
+    "threshold": {"type": "float", "required": True},
+    "required": {"type": "bool", "default": True},
+    "promised_threshold": {"type": "float"},
+}
 # NaN in one of these means that a model gave values that are not finite: that fails. NaN in any
 # other figure means that it could not be measured: that is inconclusive.
 FLOATS = frozenset({

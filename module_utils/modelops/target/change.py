@@ -9,20 +9,21 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 from ..base import opener
 from ..base.errors import ModelOpsError
-from ..base.files import fsync_dir, give_access, rename_durable, write_atomic
+from ..base.files import give_access, rename_durable
 from ..config import replace
 from ..pair.copy import copy_file
 from . import run_lock
 from .store import FP32, State, Store, record, stamp
+from .texts import Texts, by_hand, keep_text, stored
 
-T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Step(NamedTuple):
@@ -30,16 +31,6 @@ class Step(NamedTuple):
 
     text: str
     act: Callable[[], object]
-
-
-class Texts(NamedTuple):
-    """What the configuration says before, while the pair moves, and after."""
-
-    path: Path
-    before: bytes | None
-    fp32: bytes
-    after: bytes
-    aside: str = ""  # why the text before is kept under another name; empty: it is not
 
 
 class Change:
@@ -138,13 +129,13 @@ def _undo(store: Store, state: State, restore: bool) -> None:
     """Bring configuration and pairs back to where they were; killed inside, it starts over."""
     pending = state["pending"]
     path = Path(pending["config"])
-    texts = {kind: _stored(store, kind) for kind in ("before", "fp32", "after")}
+    texts = {kind: stored(store, kind) for kind in ("before", "fp32", "after")}
     current = replace.read(path)
     # First the configuration names FP32, then the pairs move, then it names what it named before.
     # Before and after may be one text, when one INT8 pair replaces another: no short cut there.
     if current is not None and current != texts["fp32"]:
         planned = current in (texts["before"], texts["after"]) and texts["fp32"] is not None
-        safe = texts["fp32"] if planned else _by_hand(store, current, path)
+        safe = texts["fp32"] if planned else by_hand(store, current, path)
         assert safe is not None
         if safe != current:
             require_way_back(store, None)
@@ -232,106 +223,6 @@ def _leaving(store: Store, state: State, damaged: bool) -> str:
     return f"damaged-{state['live']}" if damaged else str(state["live"])
 
 
-def planned_texts(
-    store: Store, config: Mapping[str, Any] | None, to: str, *, moved: bool = False
-) -> Texts:
-    """Return the texts that lead to naming `to`, with or without a controller's plan.
-
-    Args:
-        config: see config_file.Plan; with `unreadable`, why there is no plan on the file.
-        moved: the configuration was written since the plan was made.
-    """
-    if config is not None and config.get("unreadable"):
-        return _stored_texts(store, config, to)
-    if config is not None and not moved and not _changed_since(store, config):
-        plan = replace.Plan(config)
-        gone = _stored_for(store, plan.path, to) if plan.before is None else None
-        fp32 = gone or plan.fp32
-        return Texts(plan.path, plan.before, fp32, fp32 if to == FP32 else gone or plan.int8)
-    path = Path(_required(store.config_path(), store))
-    current = _required(replace.read(path), store)
-    if current == _stored(store, "after"):
-        fp32 = _required(_stored(store, "fp32"), store)
-    else:
-        fp32 = _by_hand(store, current, path)
-    return Texts(path, current, fp32, fp32 if to == FP32 else current)
-
-
-def _changed_since(store: Store, config: Mapping[str, Any]) -> bool:
-    """Tell whether a file is not the one that its edits were planned for, but can do without them.
-
-    Another model's run may have changed its own block; that must not stand in a way back.
-    """
-    now = replace.read(Path(config["path"]))
-    known = _stored(store, "path") == str(config["path"]).encode()
-    return known and now is not None and replace.digest(now) != config["sha256"]
-
-
-def _stored_texts(store: Store, config: Mapping[str, Any], to: str) -> Texts:
-    """Return the texts of the last activation, for a file that nobody can plan an edit of."""
-    path, why = Path(config["path"]), str(config["unreadable"])
-    fp32, wanted = _stored_for(store, path, FP32), _stored_for(store, path, to)
-    if fp32 is None or wanted is None:
-        raise ModelOpsError(why, where=store.texts, remedy="No earlier text is stored here.")
-    fp32, wanted = (_true_of_others(store, text, path) for text in (fp32, wanted))
-    return Texts(path, replace.read(path), fp32, wanted, why)
-
-
-def _true_of_others(store: Store, text: bytes, path: Path) -> bytes:
-    """Let a text of earlier name the INT8 of another model only where that is in service now."""
-    for folder in sorted(store.releases.parent.iterdir()):
-        if folder == store.releases or not (folder / "state.json").is_file():
-            continue
-        with suppress(ModelOpsError):  # nothing of another model may block this one's way back
-            other = Store(store.root, folder.name)
-            state = other.load()
-            if state["active"] == FP32 or other.live_problems(state, False):
-                text = replace.without_int8(text, other.name, path)
-    return text
-
-
-def _stored_for(store: Store, path: Path, to: str) -> bytes | None:
-    """Return the text of the last activation that names `to`, when it was of this file."""
-    if _stored(store, "path") != str(path).encode():
-        return None
-    return _stored(store, "fp32" if to == FP32 else "after")
-
-
-def _by_hand(store: Store, current: bytes, path: Path) -> bytes:
-    """Let a text that somebody edited after us name FP32: in our lines, else in the name alone."""
-    after, fp32 = _stored(store, "after"), _stored(store, "fp32")
-    carried = replace.carry_over(current, after, fp32) if after and fp32 else None
-    return carried or replace.without_int8(current, store.name, path)
-
-
-def _required(text: T | None, store: Store) -> T:
-    if text is None:
-        raise ModelOpsError(
-            "it is not known how the configuration named FP32",
-            where=store.texts,
-            remedy="Run rollback.yml, which plans it anew.",
-        )
-    return text
-
-
-def _stored(store: Store, kind: str) -> bytes | None:
-    path = store.texts / kind
-    try:
-        return opener.read(path, replace.LARGEST)
-    except FileNotFoundError:
-        return None
-
-
-def keep_text(store: Store, kind: str, text: bytes | None) -> None:
-    if not store.texts.is_dir():
-        store.texts.mkdir(parents=True, mode=0o700)
-        fsync_dir(store.releases)  # the state will tell of what is in it
-    if text is None:
-        (store.texts / kind).unlink(missing_ok=True)
-    else:
-        write_atomic(store.texts / kind, text, 0o600)
-
-
 def write_config(change: Change, current: bytes | None, wanted: bytes) -> None:
     texts = change.texts
     assert texts is not None
@@ -409,3 +300,40 @@ def joined(first: dict[str, Any] | None, second: dict[str, Any]) -> dict[str, An
         "changed": True,
         **{name: [*first[name], *second[name]] for name in ("moved", "notes")},
     }
+
+
+def performed(
+    store: Store,
+    steps: Callable[[Change], None],
+    check_mode: bool,
+    *,
+    restore: bool = True,
+    state: State | None = None,
+) -> dict[str, Any]:
+    """Undo what was interrupted, plan the steps on what that leaves, and do them.
+
+    Check mode tells of an undoing alone: what follows depends on what that leaves.
+
+    Args:
+        restore: see `recover`.
+        state: the state, where that of the store is not to be read.
+    """
+    recovered = recover(store, check_mode, restore=restore)
+    if recovered and check_mode:
+        return recovered
+    change = Change(store, state or store.load(), recovered=bool(recovered))
+    steps(change)
+    return joined(recovered, change.perform(check_mode))
+
+
+def after_recovery(
+    steps: Callable[Concatenate[Change, P], None],
+) -> Callable[Concatenate[Store, P], dict[str, Any]]:
+    """Make an operation of what plans its steps. `check_mode` is an option by its name."""
+
+    @wraps(steps)
+    def operation(store: Store, /, *values: P.args, **options: P.kwargs) -> dict[str, Any]:
+        check_mode = bool(options.get("check_mode"))
+        return performed(store, lambda change: steps(change, *values, **options), check_mode)
+
+    return operation

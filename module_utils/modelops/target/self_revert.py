@@ -20,7 +20,7 @@ from typing import Any
 from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
-from . import change, operations, watcher
+from . import activation, change, watcher
 from .store import Store
 
 NAME = "revert.pyz"
@@ -123,5 +123,5 @@ def _as_owner(store: Store) -> Store:
 
 def _revert(store: Store) -> None:
     with change.alone(store, None):
-        done = operations.revert(store, None, by="the target's timer", reason=_REASON, void=False)
+        done = activation.revert(store, None, by="the target's timer", reason=_REASON, void=False)
     print("\n".join(done["moved"]) or "there was nothing to go back from")

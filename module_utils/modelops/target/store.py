@@ -237,6 +237,14 @@ class Store:
                 remedy=f"Give the manifest of a release that was made from {self.fp32_graph.name}.",
             )
 
+    def staged_problems(self, release: str, verify: bool) -> list[str]:
+        """Return what is wrong with a release's artifacts in its own folder, as `whole` does."""
+        try:
+            entries = self.manifest(release)["artifacts"]
+        except ModelOpsError as error:
+            return [str(error)]
+        return self.whole(self.folder(release), entries, verify)
+
     def whole(self, folder: Path, entries: list[dict[str, Any]], verify: bool) -> list[str]:
         """Return what is wrong with files in a folder, by size, with `verify` by SHA-256 too."""
         if verify:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from modelops.base.errors import ModelOpsError
 from modelops.config import replace
-from modelops.target import operations
+from modelops.target import activation, rollback
 from target import CONFIG, Target
 
 ACL = "system.posix_acl_access"
@@ -133,9 +133,9 @@ def the_one_aside(target: Target) -> Path:
 def test_rollback_takes_the_stored_text_and_keeps_what_was_there(target: Target) -> None:
     half = in_service_and_half_edited(target)
     who = {"by": "test", "reason": "", "void": False}
-    told = operations.roll_back(target.store, "fp32", unreadable(target), check_mode=True, **who)
+    told = rollback.roll_back(target.store, "fp32", unreadable(target), check_mode=True, **who)
     assert target.config.read_bytes() == half
-    done = operations.roll_back(target.store, "fp32", unreadable(target), **who)
+    done = rollback.roll_back(target.store, "fp32", unreadable(target), **who)
     assert len(told["moved"]) == len(done["moved"])
     assert target.in_service() == "fp32" and target.config.read_text() == CONFIG
     aside = the_one_aside(target)
@@ -146,7 +146,7 @@ def test_rollback_takes_the_stored_text_and_keeps_what_was_there(target: Target)
     # Now that FP32 is named there is nothing to go back from: the owner's file stays his.
     target.config.write_bytes(half)
     with pytest.raises(ModelOpsError, match=r"line 3: \["):
-        operations.roll_back(target.store, "fp32", unreadable(target), **who)
+        rollback.roll_back(target.store, "fp32", unreadable(target), **who)
     assert target.config.read_bytes() == half
 
 
@@ -157,7 +157,7 @@ def test_revert_takes_the_stored_text_too(target: Target) -> None:
     target.activate(listed["release_id"])
     half = target.config.read_bytes() + b"new: [\n"
     target.config.write_bytes(half)
-    operations.revert(target.store, unreadable(target), by="test", reason="bad", void=True)
+    activation.revert(target.store, unreadable(target), by="test", reason="bad", void=True)
     assert target.in_service() == first
     assert the_one_aside(target).read_bytes() == half
 
@@ -167,7 +167,7 @@ def test_a_configuration_that_is_gone_comes_back_whole(target: Target) -> None:
     target.config.unlink()
     made = "audio_omni:\n  model_path: models/onnx/m.onnx\n"
     plan = {"path": str(target.config), "sha256": "", "content": made, "fp32": [], "int8": None}
-    operations.roll_back(target.store, "fp32", plan, by="test", reason="", void=False)
+    rollback.roll_back(target.store, "fp32", plan, by="test", reason="", void=False)
     assert target.config.read_text() == CONFIG
 
 
@@ -176,7 +176,7 @@ def test_a_plan_that_must_not_name_int8_names_only_fp32(target: Target) -> None:
     target.roll_back()
     plan = {**target.plan()[0], "int8": None}
     with pytest.raises(ModelOpsError, match="cannot be made to name INT8"):
-        operations.roll_back(target.store, first, plan, by="test", reason="", void=False)
+        rollback.roll_back(target.store, first, plan, by="test", reason="", void=False)
     assert target.in_service() == "fp32"
 
 

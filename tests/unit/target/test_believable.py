@@ -12,7 +12,7 @@ from pathlib import Path
 import models
 import pytest
 from modelops.base.errors import ModelOpsError
-from modelops.target import change, operations, self_revert, watcher
+from modelops.target import activation, change, rollback, self_revert, watcher
 from target import Target
 
 ID = "0123456789abcdef"
@@ -83,13 +83,13 @@ def test_it_is_refused_and_fp32_comes_back(target, tmp_path, fields):
     back = {"by": "test", "reason": "", "void": False}
     for refused in (
         lambda: change.recover(target.store) or target.revert(with_plan=False),
-        lambda: operations.activate(target.store, to, config, previous={}, confirm_s=60, by="test"),
-        lambda: operations.roll_back(target.store, "last_good", config, **back),
+        lambda: activation.activate(target.store, to, config, previous={}, confirm_s=60, by="test"),
+        lambda: rollback.roll_back(target.store, "last_good", config, **back),
     ):
         with pytest.raises(ModelOpsError, match="state is not usable"):
             refused()
     assert models.tree(tmp_path) == before
-    operations.roll_back(target.store, "fp32", config, **back)
+    rollback.roll_back(target.store, "fp32", config, **back)
     assert target.in_service() == "fp32"
     assert {path.read_text() for path in (tmp_path / "victim").iterdir()} == {"his"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import models
 import pytest
 from modelops.base.errors import ModelOpsError
-from modelops.target import operations
+from modelops.target import activation, operations, rollback
 from modelops.target.store import Store
 from target import CONFIG, FP32_FILES, Target
 
@@ -126,7 +126,7 @@ def test_rollback_with_a_broken_state(target):
     with pytest.raises(ModelOpsError, match="not usable"):
         target.stage(listed)
     config = target.plan_without_state()
-    operations.roll_back(target.store, "fp32", config, by="", reason="", void=False)
+    rollback.roll_back(target.store, "fp32", config, by="", reason="", void=False)
     assert target.in_service() == "fp32"
     target.stage(listed)
     target.activate(listed["release_id"])
@@ -194,7 +194,7 @@ def test_configuration_changed_by_hand_meanwhile(target):
     config, owner = target.plan()
     target.config.write_text(CONFIG + "# by hand\n")
     with pytest.raises(ModelOpsError, match="changed while"):
-        operations.activate(
+        activation.activate(
             target.store, listed["release_id"], config, previous=owner, confirm_s=1, by=""
         )
     assert target.in_service() == "fp32"
@@ -299,7 +299,7 @@ def test_a_state_edited_by_hand_does_not_stop_the_way_back(target, field):
     state[field] = "x"
     target.store.save(state)
     config = target.plan_without_state()
-    operations.roll_back(target.store, "fp32", config, by="", reason="", void=False)
+    rollback.roll_back(target.store, "fp32", config, by="", reason="", void=False)
     assert target.in_service() == "fp32"
     assert list(target.store.releases.glob("state.json.broken-*"))
 

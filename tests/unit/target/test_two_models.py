@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops.base.errors import ModelOpsError
-from modelops.target import change, operations
+from modelops.target import activation, change, operations, rollback
 from target import FP32_FILES, Target
 from test_crash import OPERATIONS, Power, PowerCutError, rerun, word
 
@@ -123,7 +123,7 @@ def test_a_plan_that_another_model_made_old_is_told_apart(tmp_path):
     config, owner = one.plan()
     other.activate(begin(other, "X")["release_id"])
     with pytest.raises(ModelOpsError, match="changed while") as caught:
-        operations.activate(
+        activation.activate(
             one.store, listed["release_id"], config, previous=owner, confirm_s=1, by=""
         )
     assert caught.value.facts == {"config_changed": True}
@@ -136,7 +136,7 @@ def test_a_way_back_needs_no_second_plan(tmp_path):
     one.release("A")
     config = one.plan()[0]
     other.activate(begin(other, "X")["release_id"])
-    operations.roll_back(one.store, "fp32", config, by="", reason="", void=False)
+    rollback.roll_back(one.store, "fp32", config, by="", reason="", void=False)
     assert one.in_service() == "fp32" and other.in_service() != "fp32"
     other.roll_back()
     assert one.config.read_text() == CONFIG
@@ -210,5 +210,5 @@ def test_a_stored_text_does_not_bring_back_what_another_model_left(tmp_path):
     assert not other.store.live[0].exists()
     one.config.write_text("broken: [\n")
     config = {"path": str(one.config), "unreadable": "it is no YAML"}
-    operations.roll_back(one.store, "fp32", config, by="", reason="", void=False)
+    rollback.roll_back(one.store, "fp32", config, by="", reason="", void=False)
     assert one.in_service() == other.in_service() == "fp32"
