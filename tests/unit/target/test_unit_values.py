@@ -108,7 +108,7 @@ def test_no_template_makes_a_line_of_a_value(template, name):
     def written(**changes):
         given = values | changes
         given["__sarai_store"] = f"{given['sarai_models_dir']}/.releases/m"
-        for own in ("unit", "revert_command", "revert_model"):
+        for own in ("unit", "revert", "revert_program", "revert_command", "revert_model"):
             text = role[f"__sarai_service_{own}"]
             given[f"__sarai_service_{own}"] = environment.from_string(text).render(given)
         return source.render(given)
