@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+LONGEST = 1 << 20  # bytes of the end of what a program says
 SETTLE_S = 5  # until a program that was ended is gone
 
 
@@ -50,7 +51,8 @@ def ask(command: Sequence[object], limit_s: float, given: str = "", **environmen
             return Answer(None, f"no answer within {limit_s:g} s")
         output.seek(0)
         # onnxruntime logs in UTF-16 on Windows, whatever else stands there.
-        said = output.read().replace(b"\0", b"")
+        output.seek(max(0, os.fstat(output.fileno()).st_size - LONGEST))
+        said = output.read(LONGEST).replace(b"\0", b"")
         return Answer(code, said.decode("utf-8", "replace").strip())
 
 

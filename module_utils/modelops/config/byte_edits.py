@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from ..base.errors import ModelOpsError
 
 BREAKS = "\r\n\x85\u2028\u2029"  # what may end a line, in YAML 1.1 and elsewhere
+# Bytes of a configuration: PyYAML reads some 40 KB a second, and each run reads it several times.
+LARGEST = 256 << 10
 Edit = dict[str, Any]  # {"offset": int (bytes), "old": str, "new": str}
 
 
@@ -24,6 +26,20 @@ class Change(NamedTuple):
     start: int
     end: int
     new: str
+
+
+def require_size(size: int, where: object) -> None:
+    """Refuse a configuration that would keep whoever reads it.
+
+    Raises:
+        ModelOpsError: it is larger than LARGEST.
+    """
+    if size > LARGEST:
+        raise ModelOpsError(
+            f"the configuration has {size:,} bytes or more, and may have {LARGEST:,}",
+            where=where,
+            remedy="See that it is the service's configuration, and take out what is none.",
+        )
 
 
 def edits(text: str, changes: Iterable[Change]) -> list[Edit]:

@@ -92,4 +92,5 @@ def read(content: bytes, wanted: Wanted) -> Config:
     Raises:
         ModelOpsError: it is malformed, or our keys' place is not in it, or not one.
     """
+    byte_edits.require_size(len(content), wanted.file)
     return (Environment if wanted.manager == ENVIRONMENT else Yaml)(content, wanted)

@@ -20,8 +20,7 @@ from ..base.errors import ModelOpsError
 from ..base.files import fsync_dir, rename_durable
 from . import byte_edits
 
-# Bytes of a configuration: PyYAML reads some 100 KB a second, and the service reads it, too.
-LARGEST = 1 << 20
+LARGEST = 16 << 20  # bytes of a file that can be replaced, also where no edit is planned in it
 
 
 def digest(content: bytes | None) -> str:

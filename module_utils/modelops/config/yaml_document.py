@@ -12,7 +12,7 @@ from typing import Any, cast
 import yaml
 
 from ..base.errors import ModelOpsError
-from .byte_edits import BREAKS
+from .byte_edits import BREAKS, require_size
 
 BREAK = re.compile(f"\r\n|[{BREAKS}]")
 LAST_BREAK = re.compile(f"(?:{BREAK.pattern})\\Z")
@@ -57,6 +57,7 @@ class Document:
 
     def __init__(self, content: bytes, where: object) -> None:
         self.where = where
+        require_size(len(content), where)
         try:
             self.text = content.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..base import host_text
+from ..base.hidden import masked
 from ..base.units import size
 from ..pair import received
 from . import table
+
+LONGEST_OUTCOME = 20_000  # characters
 
 
 def report(
@@ -37,7 +40,8 @@ def report(
     for host, fact in measured:
         name = host["inventory_hostname"]
         if "__release_outcome" in host:
-            outcomes[name] = host_text.plain(host["__release_outcome"].strip())
+            outcome = host_text.plain(host["__release_outcome"].strip())
+            outcomes[name] = masked(outcome)[:LONGEST_OUTCOME]
         if host.get(fact, {}).get("judged"):
             comparison = host[fact]
             kept = ("judged", "reference", "candidate", "verdict")

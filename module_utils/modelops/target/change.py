@@ -6,6 +6,7 @@ the configuration names a model whose graph and data are both there and belong t
 
 from __future__ import annotations
 
+import difflib
 import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec
 from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import give_access, rename_durable
+from ..base.hidden import masked
 from ..config import replace
 from ..pair.copy import copy_file
 from . import run_lock
@@ -79,10 +81,23 @@ class Change:
             result["diff"] = {
                 "before_header": str(self.texts.path),
                 "after_header": str(self.texts.path),
-                "before": (self.texts.before or b"").decode(errors="replace"),
-                "after": self.texts.after.decode(errors="replace"),
+                **changed_lines(self.texts.before or b"", self.texts.after),
             }
         return result
+
+
+def changed_lines(before: bytes, after: bytes) -> dict[str, str]:
+    """Return the lines `before` and `after` that are not the same in both.
+
+    Those beside them are the owner's, and may hold his keys.
+    """
+    old, new = (text.decode(errors="replace").splitlines(keepends=True) for text in (before, after))
+    edits = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    edits = [edit for edit in edits if edit[0] != "equal"]
+    return {
+        "before": masked("".join(line for _, i, end, *_ in edits for line in old[i:end])),
+        "after": masked("".join(line for *_, j, end in edits for line in new[j:end])),
+    }
 
 
 @contextmanager

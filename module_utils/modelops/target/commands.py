@@ -21,8 +21,9 @@ from typing import Any
 from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
+from ..base.hidden import masked
 from . import processes
-from .units import CALL_LIMIT_S, Unit, check, run
+from .units import CALL_LIMIT_S, LONGEST_TOLD, Unit, check, run
 
 STOP_LIMIT_S = 30.0
 POLL_S = 0.1
@@ -122,7 +123,7 @@ class Commands:
         except (OSError, ModelOpsError) as error:
             return f"Its log cannot be read: {error}"
         lines = "\n".join(text.splitlines()[-LOG_LINES:])
-        return f"Its log {self._log} ends with:\n{lines}"
+        return f"Its log {self._log} ends with:\n{masked(lines)[-LONGEST_TOLD:]}"
 
     def processes(self, unit: Unit) -> set[int]:  # noqa: ARG002 - a Manager's
         """Return the service's processes."""

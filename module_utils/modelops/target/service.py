@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..base import opener
 from ..base.errors import ModelOpsError
+from ..base.hidden import masked
 from . import processes, served, service_answer
 from .opens import Watch
 from .units import Unit
@@ -20,7 +22,6 @@ from .units import Unit
 POLL_S = 0.2
 SETTLE_S = 1.0
 PROBE_TIMEOUT_S = 5.0
-LONGEST_ANSWER = 1 << 20  # bytes of an answer that are read
 SHOWN = 300  # characters of it that a message shows
 # systemd counts restarts for as long as nobody resets them: older ones say nothing of today.
 RECENT_S = 60.0
@@ -57,7 +58,9 @@ def probe(url: str, expect: Mapping[str, Any] | None = None) -> str:
         with opener.open(url, timeout=PROBE_TIMEOUT_S) as answer:
             if answer.status != 200:
                 return f"{url} answers {answer.status}"
-            return _unexpected(url, answer.read(LONGEST_ANSWER), expect) if expect else ""
+            if not expect:
+                return ""
+            return _unexpected(url, service_answer.whole(answer, PROBE_TIMEOUT_S), expect)
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}"
     except (OSError, ValueError) as error:
@@ -65,10 +68,10 @@ def probe(url: str, expect: Mapping[str, Any] | None = None) -> str:
 
 
 def _unexpected(url: str, body: bytes, expect: Mapping[str, Any]) -> str:
-    said = " ".join(body.decode(errors="replace").split())
+    said = masked(" ".join(body.decode(errors="replace").split()))
     said = said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
     try:
-        document = json.loads(body)
+        document = opener.parsed(body)
     except ValueError:
         return f"{url} answers no JSON, so sarai_service_health_expect cannot be seen: {said}"
     wrong = []

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
+import time
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..base.errors import ModelOpsError
+from ..base.opener import parsed
+
+LONGEST = 16 << 20  # bytes of an answer
 
 
 def ask(url: str, body: Any, field: str, timeout_s: float) -> list[float]:
@@ -28,7 +33,7 @@ def ask(url: str, body: Any, field: str, timeout_s: float) -> list[float]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout_s) as answer:
-            found = json.loads(answer.read())
+            found = parsed(whole(answer, timeout_s))
     except (OSError, ValueError) as error:
         raise ModelOpsError(
             f"no usable answer ({error})",
@@ -55,7 +60,25 @@ def wake(url: str, body: Any, timeout_s: float) -> None:
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with suppress(OSError, ValueError), opener.open(request, timeout=timeout_s) as answer:
-        answer.read()
+        whole(answer, timeout_s)
+
+
+def whole(answer: http.client.HTTPResponse, limit_s: float) -> bytes:
+    """Return all bytes of an answer, which may be no longer and take no longer than it should.
+
+    Raises:
+        ValueError: it has more than LONGEST bytes.
+        TimeoutError: it did not end in time: a service may say a byte a second for ever.
+    """
+    deadline, parts, count = time.monotonic() + limit_s, [], 0
+    while part := answer.read1(1 << 16):
+        parts.append(part)
+        count += len(part)
+        if count > LONGEST:
+            raise ValueError(f"the answer has more than {LONGEST:,} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the answer did not end within {limit_s:g} s")
+    return b"".join(parts)
 
 
 def at(document: Any, field: str) -> Any:

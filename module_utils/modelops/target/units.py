@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from ..base.errors import ModelOpsError
 from ..base.finding import Finding, finding
+from ..base.hidden import masked
 from . import processes
 
 JOURNAL_LINES = 25
+LONGEST_TOLD = 16 << 10  # characters of them
 CALL_LIMIT_S = 30.0
 # Beyond a start's own limit: systemd's DefaultTimeoutStopSec is 90 s.
 STOP_LIMIT_S = 90.0
@@ -162,7 +164,7 @@ class Systemd:
             lines = ["--quiet", "--no-pager", "--output", "short", "--lines", str(JOURNAL_LINES)]
             text = run("journalctl", *lines, *chosen).stdout.strip()
             if text:
-                return f"Its journal says:\n{text}"
+                return f"Its journal says:\n{masked(text)[-LONGEST_TOLD:]}"
         return "Its journal holds nothing that this user may read."
 
     def processes(self, unit: Unit) -> set[int]:
