@@ -77,6 +77,15 @@ options:
       reasons say. The result no longer takes them as inputs.
     type: bool
     default: false
+  prefer:
+    description:
+      - Weights that the session unpacks at load (C(weight_int8)) take up to twice the memory that
+        FP32 takes. C(memory) stores as many of them in INT8 as the other weights save memory for,
+        and leaves the rest in FP32; below 32 MB of difference all of them.
+      - C(size) stores all of them in INT8, for the smallest files.
+    type: str
+    choices: [memory, size]
+    default: memory
   verify:
     description:
       - Check a new pair with onnx.checker, load it and run it once in a child process, before it
@@ -269,6 +278,7 @@ MODULE: dict[str, Any] = {
         "exclude_nodes": {"type": "list", "elements": "str", "default": []},
         "forms": {"type": "dict", "default": {}},
         "fold_inputs": {"type": "bool", "default": False},
+        "prefer": {"type": "str", "choices": ["memory", "size"], "default": "memory"},
         "verify": {"type": "bool", "default": True},
         "quality": {"type": "dict", "default": {}},
         "quality_required": {"type": "bool", "default": True},
@@ -324,6 +334,7 @@ def run(
                 exclude_nodes=tuple(params["exclude_nodes"]),
                 forms=params["forms"],
                 fold_inputs=params["fold_inputs"],
+                prefer=params["prefer"],
             ),
             proof=Proof(
                 verify=params["verify"],

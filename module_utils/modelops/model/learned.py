@@ -20,6 +20,7 @@ class Learned:
         tied: matrices that are also the rows of another node, with the same scales: one copy.
         in_fp32: keys of weights that stay in FP32 for some reader: INT8 would only be added.
         larger: keys of weights whose INT8 layouts take more than the weight itself.
+        heavy: keys of weights that take too much memory to unpack at load.
         shared: what several graphs make of a weight, such as both branches of an If: one is enough.
     """
 
@@ -27,6 +28,7 @@ class Learned:
     in_fp32: frozenset[str] = frozenset()
     larger: frozenset[str] = frozenset()
     shared: frozenset[Made] = frozenset()
+    heavy: frozenset[str] = frozenset()
 
     def __or__(self, other: Learned) -> Learned:
         return Learned(
@@ -34,11 +36,12 @@ class Learned:
             self.in_fp32 | other.in_fp32,
             self.larger | other.larger,
             self.shared | other.shared,
+            self.heavy | other.heavy,
         )
 
     def keeps(self, key: str) -> bool:
-        """Tell whether a weight stays in FP32, since INT8 would save nothing."""
-        return key in self.in_fp32 or key in self.larger
+        """Tell whether a weight stays in FP32, since INT8 would save nothing or harm."""
+        return key in self.in_fp32 or key in self.larger or key in self.heavy
 
 
 NOTHING = Learned()

@@ -50,7 +50,7 @@ class Constant:
         dims: the shape that the stored values have after any Reshape.
         transposed: whether the node sees them, of two dimensions, transposed.
         cast: the floating-point type that the node sees, where it is not the stored one.
-        kept: whether it stays in FP32, since INT8 would save nothing.
+        kept: whether it stays in FP32, since INT8 would save nothing or harm.
     """
 
     key: str

@@ -27,8 +27,9 @@ from .forms import BLOCKWISE, CONTRIB, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter
 from .int8 import require_finite
 from .nodes import GraphState, ranks
 from .operators import WEIGHTS
-from .recipe import EXCLUDED, Decision, Recipe, shown
-from .rule import Rule, leading, pays, weights_of
+from .recipe import EXCLUDED, MEMORY, Decision, Recipe, shown
+from .rule import AS_ASKED, Rule, leading, pays, weights_of
+from .unpacking import Unpacking
 
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
 # only ranks mixes in reports; what a model really takes is measured on the target.
@@ -94,10 +95,11 @@ class Plan:
         # Values that are made of weights that a caller may give: the names of these.
         self._given = {t.name: t.name for t in model.graph.initializer if t.name in inputs}
         self._rule = Rule(recipe, recipe.excluded(model), opset, learned, self._given)
+        self._unpacking = Unpacking()
         self._in_fp32: set[str] = set()  # keys of constants that are read as they were
         self._rewrite(model.graph, {}, "")
         self._begin_with(model.graph, self._emitter.first)
-        self.learned = learned if probe else self._emitter.learned(self._in_fp32)
+        self.learned = learned if probe else self._learned(recipe)
         if not self.decisions:
             self.decisions += _without_weights(model.graph)
         if probe:
@@ -112,6 +114,13 @@ class Plan:
         if not model.producer_name:  # an exporter's name and version stay
             model.producer_name, model.producer_version = "modelops", ""
         self.graph_bytes: bytes = model.SerializeToString(deterministic=True)
+
+    def _learned(self, recipe: Recipe) -> Learned:
+        """Return what is known now; memory comes last, when it is known what saves on disk."""
+        learned = self._emitter.learned(self._in_fp32)
+        if learned == self._before and recipe.prefer == MEMORY:
+            learned |= Learned(heavy=self._unpacking.too_heavy())
+        return learned
 
     @property
     def bytes(self) -> int:
@@ -209,6 +218,11 @@ class Plan:
             self._checked.update(stored)
         if form == FP32:
             return [node]
+        if form != WEIGHT_ONLY:
+            self._unpacking.stays(held[0][1])
+        elif reason != AS_ASKED:
+            for _, part in held:
+                self._unpacking.unpacks(part)
         if not self._probe:
             return self._emit(form, node, held, state)
         if not state.outermost or not node.output[0]:

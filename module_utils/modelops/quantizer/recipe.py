@@ -16,6 +16,7 @@ from .forms import FORMS
 from .operators import QUANTIZABLE
 
 EXCLUDED = "exclude_nodes names it"
+MEMORY = "memory"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Recipe:
         forms: the form of single nodes by name, instead of the rule's.
         fold_inputs: make constants of the weights that are graph inputs too, which a caller could
             give anew (IR 4 and later).
+        prefer: `memory` keeps weights in FP32 that would only shrink on disk and take more memory
+            than FP32 at load; `size` stores them in INT8 all the same.
 
     Raises:
         ModelOpsError: there is no such form.
@@ -42,6 +45,7 @@ class Recipe:
     exclude_nodes: tuple[str, ...] = ()
     forms: Mapping[str, str] = field(default_factory=dict)
     fold_inputs: bool = False
+    prefer: str = MEMORY
 
     def __post_init__(self) -> None:
         wrong = [f"{form!r} of {node!r}" for node, form in self.forms.items() if form not in FORMS]
@@ -64,6 +68,7 @@ class Recipe:
             "exclude_nodes": sorted(self.exclude_nodes),
             "forms": dict(self.forms),
             "fold_inputs": self.fold_inputs,
+            "prefer": self.prefer,
         }
 
 

@@ -128,6 +128,8 @@ class Rule:
         """Return why INT8 would not make a weight smaller."""
         if larger := _names(weight, self._before.larger):
             return f"the INT8 copies of {larger} would take more than it does"
+        if heavy := _names(weight, self._before.heavy):
+            return f"unpacking {heavy} at load would take more memory than FP32 (prefer: size does)"
         if any(map(is_worth, weight.stored)):
             return f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
         return f"its weight {list(weight.shape)} is too small to gain from INT8"

@@ -1,0 +1,50 @@
+"""The memory that weights in INT8 take at load where the session unpacks them to FP32."""
+
+from __future__ import annotations
+
+import math
+
+from ..model.checks import ITEM_BYTES
+from ..model.weights import Constant, is_worth
+
+# onnxruntime 1.32 folds Cast and Mul of a constant at load, and holds the INT8 values (1 byte) and
+# what Cast gave (4) beside the result (4), which FP32 has alone. Measured by `python -m modelops
+# benchmark` on models of one operator with 70 MB of weights: 4.5 bytes a value for GRU, 6 for
+# ConvTranspose, 7 for Conv over images and small matrices.
+EXTRA = 5
+# Up to here it is not worth a weight four times as large on disk: Python, numpy and onnxruntime
+# take 60 MB before the first weight, and the models of tests/bench/real_models.py show nothing.
+UNSEEN_BYTES = 32_000_000
+
+
+class Unpacking:
+    """What the forms of a plan take and save at load, by the key of the stored weight."""
+
+    def __init__(self) -> None:
+        self._extra: dict[str, int] = {}
+        self._saved: dict[str, int] = {}
+
+    def unpacks(self, weight: Constant) -> None:
+        """Count a weight of `weight_int8`."""
+        for part in weight.stored:
+            if is_worth(part):
+                self._extra[part.key] = math.prod(part.dims) * EXTRA
+
+    def stays(self, weight: Constant) -> None:
+        """Count a weight that is INT8 in memory too; up to 1/16 of its values are scales."""
+        elements = math.prod(weight.dims)
+        saved = elements * (ITEM_BYTES[weight.tensor.data_type] - 1) - elements // 4
+        self._saved[weight.key] = max(0, saved)
+
+    def too_heavy(self) -> frozenset[str]:
+        """Return the keys of the weights for which nothing is left of what the others save."""
+        extra = {key: size for key, size in self._extra.items() if key not in self._saved}
+        if sum(extra.values()) <= UNSEEN_BYTES:
+            return frozenset()
+        left, heavy = sum(self._saved.values()), set()
+        for key, size in extra.items():
+            if size > left:
+                heavy.add(key)
+            else:
+                left -= size
+        return frozenset(heavy)
