@@ -119,7 +119,7 @@ PIECES = ["A", "B", NAME, "=", "=", "'", '"', "\\", " ", "\t", "\n", "\n", "\r\n
 FILES = st.lists(st.sampled_from([*PIECES, "ñ", "$X", f"\n{NAME}=x"]), max_size=25).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(FILES, st.text("ab \"'\\$`#é\n", max_size=6))
 def test_any_file_is_read_as_systemd_does_and_edited_rightly(text: str, new: str) -> None:
     try:

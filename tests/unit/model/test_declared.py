@@ -74,7 +74,7 @@ shapes = st.none() | st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ir=st.integers(3, 40),
     opsets=st.dictionaries(st.sampled_from(["", "com.microsoft", "x.y"]), st.integers(1, 300)),
@@ -168,7 +168,7 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-@settings(deadline=None, max_examples=300,
+@settings(max_examples=300,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(data=st.data())
 def test_a_damaged_file_is_an_error_in_words(tmp_path, data):

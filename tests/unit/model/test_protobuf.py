@@ -99,9 +99,7 @@ def test_a_hard_linked_inline_model_is_no_danger(tmp_path):
     assert quantize(src, tmp_path / "out.onnx", Recipe())["quantized"] == ["mm"]
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_broken_bytes_end_in_an_error_or_a_model(tmp_path, data):
     path = tmp_path / "m.onnx"

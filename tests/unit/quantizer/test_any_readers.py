@@ -81,7 +81,7 @@ class Builder:
         return helper.make_graph(nodes, output.name, [], [output])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     PROGRAM, st.sets(st.sampled_from(["u", "v"])), st.sampled_from(["per_channel", "per_tensor"])
 )

@@ -50,9 +50,7 @@ def unpacked(src: Path, form: str, granularity: str = "per_channel") -> np.ndarr
     return value.astype(np.float32) * scale
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     largest=st.integers(1, 127),
     turned=st.booleans(),

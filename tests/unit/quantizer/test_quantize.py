@@ -39,9 +39,7 @@ def stock(src: Path, dest: Path, per_channel: bool, op_types: list[str]) -> dict
     return models.initializers(dest)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     k=st.integers(1, 70),
     n=st.integers(1, 70),

@@ -54,7 +54,7 @@ def test_a_conv_over_time_is_a_product(tmp_path, granularity):
     assert "MatMulIntegerToFloat" in ops and "Conv" not in ops
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_every_kind_of_window(tmp_path_factory, data):
     draw = data.draw

@@ -62,9 +62,7 @@ def step(target: Target, name: str, letter: str) -> None:
 STEPS = ["activate", "commit", "revert", "revert by the timer", "roll back", "last good", "prune"]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.booleans(), st.sampled_from(STEPS), st.sampled_from("AB")), max_size=12)
 )
