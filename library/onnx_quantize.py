@@ -327,15 +327,7 @@ def run(
         result = quantize(
             Path(params["src"]),
             dest,
-            Recipe(
-                weight_type=params["weight_type"],
-                granularity=params["granularity"],
-                op_types=tuple(params["op_types"]) or QUANTIZABLE,
-                exclude_nodes=tuple(params["exclude_nodes"]),
-                forms=params["forms"],
-                fold_inputs=params["fold_inputs"],
-                prefer=params["prefer"],
-            ),
+            Recipe.from_params(params),
             proof=Proof(
                 verify=params["verify"],
                 quality=params["quality"],

@@ -47,6 +47,19 @@ class Recipe:
     fold_inputs: bool = False
     prefer: str = MEMORY
 
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Recipe:
+        """Make it from a module's options of the same names; no op_types means all."""
+        return cls(
+            weight_type=params["weight_type"],
+            granularity=params["granularity"],
+            op_types=tuple(params["op_types"]) or QUANTIZABLE,
+            exclude_nodes=tuple(params["exclude_nodes"]),
+            forms=params["forms"],
+            fold_inputs=params["fold_inputs"],
+            prefer=params["prefer"],
+        )
+
     def __post_init__(self) -> None:
         wrong = [f"{form!r} of {node!r}" for node, form in self.forms.items() if form not in FORMS]
         if wrong:
