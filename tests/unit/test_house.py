@@ -91,3 +91,10 @@ def test_no_rule_of_the_linter_is_ignored_on_a_line_for_being_complex():
     for name in filter(lambda name: (ROOT / name).is_file(), FILES):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"noqa: *[^#\n]*(?:C901|PLR)\d*", text), name
+
+
+@pytest.mark.parametrize("folder", ["unit", "playbooks", "hosts/linux", "hosts/windows"])
+def test_no_two_test_files_of_a_run_have_the_same_name(folder):
+    """pytest imports them by name alone, so the second one would be an error."""
+    names = sorted(path.name for path in (ROOT / "tests" / folder).rglob("test_*.py"))
+    assert names and sorted(set(names)) == names

@@ -10,7 +10,7 @@ from typing import Any
 from ..base.errors import ModelOpsError
 from ..base.json_values import json_safe
 from ..measuring import golden
-from ..measuring import rows as batch
+from ..measuring import row_by_row as batch
 from ..measuring.index_ranges import meaningful
 from ..measuring.session import Setup
 from ..measuring.similarity import worst

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..base.errors import ModelOpsError
 from ..judging.gates import AGREEMENT, OPERATORS, QUALITY
-from ..measuring import rows as batch
+from ..measuring import row_by_row as batch
 from ..measuring.golden import Answers
 from ..measuring.index_ranges import meaningful
 from ..measuring.outputs import Output, compare, open_in, opened

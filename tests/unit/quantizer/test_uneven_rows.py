@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from form_cases import FLOAT, W, decisions
 from modelops.base import memory
-from modelops.measuring import rows
+from modelops.measuring import row_by_row
 from modelops.measuring.session import Setup
 from modelops.quantizer.quantize import Proof, quantize
 from modelops.quantizer.recipe import Recipe
@@ -100,7 +100,7 @@ def test_sequences_of_tokens_differ(tmp_path):
     )
     result = go(src)
     assert forms(result)["first"] == "dynamic_int8"
-    assert len(of_batch(result)) == rows.ROWS
+    assert len(of_batch(result)) == row_by_row.ROWS
     assert len({row["reference_rms"] for row in of_batch(result)}) > 1
 
 
@@ -126,4 +126,4 @@ def test_real_inputs_make_a_batch_too(tmp_path, count):
     np.savez(tmp_path / "inputs.npz", x=x)
     result = go(floats(tmp_path / "m.onnx"), setup=Setup(inputs=tmp_path / "inputs.npz"))
     assert forms(result) == {"first": "blockwise_int8", "second": "dynamic_int8"}
-    assert len(of_batch(result)) == rows.ROWS
+    assert len(of_batch(result)) == row_by_row.ROWS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from modelops.measuring import rows
+from modelops.measuring import row_by_row
 from modelops.measuring.outputs import Held
 from modelops.measuring.session_inputs import (
     AMPLITUDES,
@@ -90,7 +90,7 @@ def test_outputs_are_parted_where_they_have_the_batchs_rows():
     y = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
     model = Loaded(described(x=["b", 2, 2], x2=["b", 1], x3=[3], i=["b"]))
     given = outputs(x=y, x2=np.ones((4, 1), np.float32), x3=np.ones(3, np.float32), i=np.arange(3))
-    found = rows.of(given, model)
+    found = row_by_row.of(given, model)
     assert [[part.name for part in row] for row in found] == [["x"]] * 3
     for row in (2, 0, 1):  # in any order, again and again
         assert found[row][0].shape == (2, 2)
@@ -100,13 +100,13 @@ def test_outputs_are_parted_where_they_have_the_batchs_rows():
 def test_a_row_that_nothing_can_be_like_is_left_out():
     y = np.array([[1, 2], [0, 0], [1, np.nan]], np.float32)
     model = Loaded(described(x=["b", 2]))
-    reference = rows.meaningful(rows.of(outputs(x=y), model))
+    reference = row_by_row.meaningful(row_by_row.of(outputs(x=y), model))
     assert [len(row) for row in reference] == [1, 0, 0]
-    (row,) = rows.alike(reference, rows.of(outputs(x=y), model), 2, "candidate")
+    (row,) = row_by_row.alike(reference, row_by_row.of(outputs(x=y), model), 2, "candidate")
     assert (row["row"], row["sample"], row["output"], row["cosine"]) == (0, 2, "x", 1.0)
 
 
 def test_the_worst_row_is_told():
-    assert rows.told([{"output": "y", "sample": 0, "cosine": 0.5}]) == ""
+    assert row_by_row.told([{"output": "y", "sample": 0, "cosine": 0.5}]) == ""
     found = [{"output": "y", "sample": 2, "row": i, "cosine": 0.9 - i / 10} for i in range(3)]
-    assert "0.70000 (row 3 of y)" in rows.told(found)
+    assert "0.70000 (row 3 of y)" in row_by_row.told(found)
