@@ -85,10 +85,10 @@ def test_the_tasks_environment_and_the_hosts_variables(windows, voice):
 
 
 def test_every_other_module(windows, large):
-    model, pair = f"{large.name}/m.onnx", f"{large.name}/m8.onnx"
+    model, pair = f"{large.name}/m.onnx", f"{large.name}/m_int8.onnx"
     outcome = run(
         windows,
-        quantize(large) | {"register": "made"},
+        quantize(large, dest=pair) | {"register": "made"},
         {"artifact_manifest": {"path": large.name, "manifest": "{{ made.manifest }}"}},
         {"artifact_manifest": {"path": large.name, "state": "verified"}, "register": "known"},
         {
@@ -105,11 +105,11 @@ def test_every_other_module(windows, large):
     assert outcome.rc == 0, outcome.output
     manifest, compare, benchmark = outcome.results[1], outcome.results[4], outcome.results[5]
     assert manifest["changed"] and not outcome.results[2]["changed"]
-    assert names(large.folder / "copy") == {"m8.onnx", "m8.onnx.data"}
-    assert b"\r" not in (large.folder / "m8.SHA256SUMS").read_bytes()
-    assert b"\r" not in (large.folder / "m8.manifest.json").read_bytes()
+    assert names(large.folder / "copy") == {"m_int8.onnx", "m_int8.onnx.data"}
+    assert b"\r" not in (large.folder / "m.SHA256SUMS").read_bytes()
+    assert b"\r" not in (large.folder / "m.manifest.json").read_bytes()
     assert compare["cosine_min"] > 0.9
-    size = (large.folder / "m8.onnx.data").stat().st_size
+    size = (large.folder / "m_int8.onnx.data").stat().st_size
     assert size < benchmark["peak_rss_bytes"] < 20 * size
     made = make_sample(large.local / "s.onnx", 3)["artifacts"]
     assert [a["sha256"] for a in outcome.result["artifacts"]] == [a["sha256"] for a in made]
