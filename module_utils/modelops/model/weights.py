@@ -6,12 +6,11 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from .checks import ITEM_BYTES
 from .learned import Learned
-from .walk import element_count, is_external, node_reads
+from .walk import node_reads
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 # What stands between stored floats and a weight: exporters move values (the gates of an LSTM), and
@@ -26,12 +25,6 @@ DERIVING = MOVERS | REDUCERS | {
 }  # fmt: skip
 # The input that they divide by.
 _DIVISORS = {"Div": 1, "Reciprocal": 0}
-# A Constant node's attributes without a tensor, and what the values are.
-_PLAIN_VALUES = {
-    ("value_int", AttributeProto.INT): "int64", ("value_ints", AttributeProto.INTS): "int64",
-    ("value_float", AttributeProto.FLOAT): "float32",
-    ("value_floats", AttributeProto.FLOATS): "float32",
-}  # fmt: skip
 # Below this a weight stays FP32: its scales and names would take what INT8 saves.
 SMALLEST_ELEMENTS = 1024
 SHORTEST_ROW = 16
@@ -48,7 +41,7 @@ class Constant:
         key: unique in the model for the stored tensor, however a node reaches it.
         tensor: the stored tensor: an initializer or a Constant node's value.
         dims: the shape that the stored values have after any Reshape.
-        transposed: whether the node sees them, of two dimensions, transposed.
+        transposed: whether the node sees the last two dimensions in turn; all before are 1 then.
         cast: the floating-point type that the node sees, where it is not the stored one.
         kept: whether it stays in FP32, since INT8 would save nothing or harm.
     """
@@ -68,7 +61,7 @@ class Constant:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that the node sees."""
-        return self.dims[::-1] if self.transposed else self.dims
+        return (*self.dims[:-2], *self.dims[:-3:-1]) if self.transposed else self.dims
 
     @property
     def matrix(self) -> Constant | None:
@@ -172,58 +165,10 @@ def saves(weight: Constant, values: int) -> bool:
     return values + 4 < values * ITEM_BYTES[weight.tensor.data_type]
 
 
-def follow(
-    node: NodeProto, constants: Mapping[str, Constant], scope: str, learned: Learned
-) -> Constant | None:
-    """Return the constant that a node gives out: it is one, or only shows one differently."""
-    if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-        value = _value(node)
-        if value is not None and not is_external(value):
-            named = TensorProto()
-            named.CopyFrom(value)
-            named.name = node.output[0]
-            return constant(named, scope, learned)
-        return None
-    source = constants.get(node.input[0]) if node.input else None
-    if source is None or isinstance(source, Derived) or node.domain not in ("", "ai.onnx"):
-        return None
-    return _shown(node, source, constants)
-
-
-def _shown(node: NodeProto, source: Constant, constants: Mapping[str, Constant]) -> Constant | None:
-    """Return a constant as a node shows it; None when it makes another one of it."""
-    if node.op_type == "Identity":
-        return source
-    if node.op_type == "Cast":
-        kind = _cast_to(node)
-        return replace(source, cast=kind) if source.is_float and kind else None
-    if node.op_type == "Transpose" and len(source.dims) == 2:
-        order = attribute(node, "perm", [1, 0])
-        if order == [1, 0]:
-            return replace(source, transposed=not source.transposed)
-        return source if order == [0, 1] else None
-    if node.op_type == "Reshape" and not source.transposed and len(node.input) > 1:
-        wanted = constants.get(node.input[1])
-        dims = _reshaped(source, wanted, bool(attribute(node, "allowzero", 0)))
-        return replace(source, dims=dims) if dims else None
-    return None
-
-
-def _cast_to(node: NodeProto) -> int:
+def cast_to(node: NodeProto) -> int:
     """Return the floating-point type that a Cast gives; 0 when it is another."""
     kind = attribute(node, "to", 0)
     return kind if isinstance(kind, int) and kind in FLOATS else 0
-
-
-def _value(node: NodeProto) -> TensorProto | None:
-    """Return the value of a Constant node, in whichever of its attributes it stands."""
-    for given in node.attribute:
-        if given.name == "value" and given.type == AttributeProto.TENSOR:
-            return given.t
-        dtype = _PLAIN_VALUES.get((given.name, given.type))
-        if dtype:
-            return numpy_helper.from_array(np.array(helper.get_attribute_value(given), dtype))
-    return None
 
 
 def derived(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Constant]:
@@ -246,7 +191,7 @@ def derived(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Con
     if divisor is not None and rounded.intersection(node.input[divisor : divisor + 1]):
         return {}
     first, stored = next(iter(parts.values())), tuple(origins.values())
-    kind = _cast_to(node) if node.op_type == "Cast" else first.kind
+    kind = cast_to(node) if node.op_type == "Cast" else first.kind
     if not kind:
         return {}
     return {
@@ -258,28 +203,6 @@ def derived(node: NodeProto, constants: Mapping[str, Constant]) -> dict[str, Con
         for name in node.output
         if name
     }  # fmt: skip
-
-
-def _reshaped(
-    source: Constant, wanted: Constant | None, allow_zero: bool
-) -> tuple[int, ...] | None:
-    """Return the shape after a Reshape to a known shape; None when it is not known."""
-    if wanted is None or is_external(wanted.tensor) or allow_zero:
-        return None
-    if wanted.tensor.data_type != TensorProto.INT64:
-        return None
-    dims = [int(d) for d in numpy_helper.to_array(wanted.tensor).reshape(-1)]
-    dims = [source.dims[i] if d == 0 and i < len(source.dims) else d for i, d in enumerate(dims)]
-    known = 1
-    for d in dims:
-        known *= d if d > 0 else 1
-    total = element_count(source.tensor)
-    if dims.count(-1) == 1 and known and total % known == 0:
-        dims[dims.index(-1)] = total // known
-    product = 1
-    for d in dims:
-        product *= d
-    return tuple(dims) if product == total and min(dims, default=1) > 0 else None
 
 
 def without_dead_constants(

@@ -195,7 +195,9 @@ class Emitter:
 
         def make(chain: Chain) -> str:
             value = self._unpack(chain, weight, *self._placed.stack(weight, leading))
-            return chain.add("Transpose", value, perm=[1, 0]) if weight.transposed else value
+            last = len(weight.dims) - 1
+            perm = [*range(last - 1), last, last - 1]
+            return chain.add("Transpose", value, perm=perm) if weight.transposed else value
 
         return self._made(key, state, Chain(weight.tensor.name, self._names), nodes, make)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from ..model.follow import follow
 from ..model.learned import NOTHING, Learned
 from ..model.locate import locate
 from ..model.loop_weights import capture
@@ -18,7 +19,6 @@ from ..model.weights import (
     Constant,
     Derived,
     derived,
-    follow,
     initializers,
     without_dead_constants,
 )

@@ -173,7 +173,8 @@ class Rule:
     def _why_no_product(self, node: NodeProto, held: Held) -> str:
         """Return why a node other than a matrix product cannot be multiplied in INT8."""
         op, weight = node.op_type, held[0][1]
-        if any(isinstance(inner, Derived) for _, inner in held):
+        turned = op not in PRODUCTS and any(inner.transposed for _, inner in held)
+        if turned or any(isinstance(inner, Derived) for _, inner in held):
             return "its weight is made from stored ones, whose size shrinks"
         if op in PRODUCTS:
             if held[0][0] == 1 and weight.matrix is not None:
@@ -248,7 +249,7 @@ def leading(node: NodeProto, index: int, weight: Constant) -> int:
         by_rows = attribute(node, "transB", 0) if index else not attribute(node, "transA", 0)
         leads = len(weight.dims) - 1 if by_rows else LAST
     if weight.transposed:
-        leads = 1 if leads == LAST else LAST
+        leads = len(weight.dims) - 1 if leads == LAST else LAST
     return leads
 
 
