@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 import time
@@ -19,7 +18,7 @@ from ansible.utils.display import Display
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops.base import host_text, progress
+from modelops.base import host_text, opener, progress
 from modelops.base.errors import ModelOpsError
 from modelops.pair import received
 
@@ -59,7 +58,14 @@ class Background(NormalAction):
         """Read a module's answer; Ansible itself tells the terminal of what stands beside it."""
         # JSON spells every control character, so a plain one is none of the answer.
         said = {key: host_text.plain(str(res.get(key, ""))) for key in ("stdout", "stderr")}
-        data: dict[str, Any] = super()._parse_returned_data({**res, **said}, *rest)
+        size = max(map(len, said.values()))
+        if size > opener.LARGEST_JSON:
+            what = f"the host answered {size:,} characters, and a module answers no more than"
+            return {"failed": True, "msg": f"{what} {opener.LARGEST_JSON:,}."}
+        try:
+            data: dict[str, Any] = super()._parse_returned_data({**res, **said}, *rest)
+        except RecursionError:
+            return {"failed": True, "msg": "the host's answer has values within values, too deep."}
         return {key: value for key, value in data.items() if key not in ("add_host", "add_group")}
 
     def checked(self, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,14 +210,14 @@ def _plain(value: Any) -> Any:
 def has_ended(text: str) -> bool:
     """Tell whether a job's file holds the module's own result already."""
     try:
-        job = json.loads(text)
+        job = opener.parsed(text)
     except ValueError:
         return bool(text.strip())  # not JSON: async_status says what it is
-    return "started" not in job or bool(job.get("finished"))
+    return not isinstance(job, dict) or "started" not in job or bool(job.get("finished"))
 
 
 def _figures(text: str) -> dict[str, Any]:
     try:
-        return dict(json.loads(text))
+        return progress.checked(opener.parsed(text))
     except ValueError:
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from . import background as _path  # noqa: F401
 from . import boot
 
 # background makes it importable
-from modelops.base import app_control  # isort: skip
+from modelops.base import app_control, opener  # isort: skip
 
 TAIL = 2000  # characters
 # Exit codes of a venv's python.exe without the Python that made it (CPython, PC/launcher.c).
@@ -24,8 +23,10 @@ def decode(raw: Mapping[str, Any], python: str) -> dict[str, Any]:
     # The mark begins a line; within the reply it may stand again, as part of what it tells.
     noise, mark, text = f"\n{stdout}".rpartition(f"\n{boot.MARK}")
     try:
-        reply = dict(json.loads(text.splitlines()[0])) if mark else {}
-    except (ValueError, IndexError):
+        reply = opener.parsed(text.partition("\n")[0]) if mark else {}
+    except ValueError as error:
+        reply, raw = {}, {"msg": f"its answer is no JSON of ours: {error}", **raw}
+    if not isinstance(reply, dict):
         reply = {}
     if not reply:
         ends = {"module_stdout": stdout[-TAIL:], "module_stderr": stderr[-TAIL:]}

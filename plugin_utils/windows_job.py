@@ -16,6 +16,9 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from .background import PATIENCE_S, Seen, display
 from .reply import decode, failed
 
+# background makes it importable
+from modelops.base import progress  # isort: skip
+
 if TYPE_CHECKING:
     from .bridge import Bridge
 
@@ -126,7 +129,7 @@ class WindowsJob:
             seen = self._action.ask(call, self._vars)
         except AnsibleError as error:
             raise AnsibleConnectionFailure(str(error)) from error
-        if "state" not in seen:
+        if not _is_sight(seen):
             text = str(seen.get("msg", seen))
             if self._seen:
                 raise AnsibleConnectionFailure(text)
@@ -152,11 +155,11 @@ class WindowsJob:
             )
             return Seen()
         gone = str(said.get("msg", said)) if said else self._gone(seen)
-        return Seen(seen["state"] == "ended", gone, seen["figures"])
+        return Seen(seen["state"] == "ended", gone, progress.checked(seen["figures"]))
 
     def _gone(self, seen: Mapping[str, Any]) -> str:
         if seen["state"] == "gone" or (seen["state"] == "waiting" and self._seen):
-            process = f" (process {seen['pid']})" if seen["pid"] else ""
+            process = f" (process {seen['pid']})" if seen.get("pid") else ""
             return (
                 f"the run on the host is gone{process}: Windows was restarted, or"
                 " ended the process, perhaps for want of memory. Run again: what it left behind"
@@ -170,3 +173,19 @@ class WindowsJob:
                 " bridge_start_limit_s if the host is slow, and run again."
             )
         return ""
+
+
+def _is_sight(seen: Mapping[str, Any]) -> bool:
+    """Tell whether a host answered how a job is (windows_jobs.look)."""
+    same = seen.get("same")
+    fits = isinstance(same, dict) and (
+        not same
+        or (isinstance(same.get("job"), str) and isinstance(same.get("since_s"), int | float))
+    )
+    return (
+        fits
+        and seen.get("state") in ("waiting", "running", "ended", "gone", "same")
+        and isinstance(seen.get("public_key"), str)
+        and all(isinstance(seen.get(name), dict) for name in ("result", "figures"))
+        and isinstance(seen.get("said", {}), dict)
+    )

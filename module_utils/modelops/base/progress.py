@@ -17,6 +17,7 @@ from .units import seconds, size
 # Called with what is being done, and the bytes of it that are done and that there are (0: unknown).
 Progress = Callable[[str, int, int], None]
 _WRITE_EVERY_S = 0.2
+_LARGEST = 1 << 63  # nothing that is measured is larger, and every float of it is finite
 
 
 class Meter:
@@ -48,6 +49,22 @@ class Meter:
             "elapsed_s": now - self.started,
             "peak_rss_bytes": peak_rss_bytes(),
         }
+
+
+def checked(value: Any) -> dict[str, Any]:
+    """Return figures that a host sent; none at all where one is not what a job writes."""
+    if not isinstance(value, dict) or not isinstance(value.get("phase"), str):
+        return {}
+    known = [value.get(name) for name in ("done", "total", "elapsed_s")]
+    unknown = [value.get(name) for name in ("rate", "left_s", "peak_rss_bytes", "pid")]
+    fine = all(map(_is_figure, [*known, *(each for each in unknown if each is not None)]))
+    fine = fine and (value.get("rate") is None) == (value.get("left_s") is None)
+    return value if fine and isinstance(value.get("pid", 1), int) else {}
+
+
+def _is_figure(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < _LARGEST
 
 
 def line(figures: Mapping[str, Any]) -> str:

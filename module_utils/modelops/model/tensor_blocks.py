@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, numpy_helper
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from .locate import Extent, locate, unreadable
 from .walk import element_count, is_external
@@ -38,7 +39,7 @@ class Files:
     def handle(self, path: Path) -> BinaryIO:
         handles: dict[Path, BinaryIO] = self._local.__dict__.setdefault("handles", {})
         if path not in handles:
-            handles[path] = path.open("rb", buffering=0)
+            handles[path] = opener.unbuffered(path, follow=True)
             with self._lock:
                 self._opened.append(handles[path])
         return handles[path]

@@ -78,7 +78,7 @@ def checked(module: str, arguments: Mapping[str, Any], result: Mapping[str, Any]
         for name, fits in {**_EVERY, **_MODULES.get(module, {})}.items()
         if sent.get(name) is not None and not fits(sent[name])
     ]
-    wrong += _manifest_problems(sent, model_of(arguments))
+    wrong += _manifest_problems(sent, arguments)
     if not wrong:
         try:
             fine: dict[str, Any] = plain_values(sent, EXACT)
@@ -92,16 +92,20 @@ def checked(module: str, arguments: Mapping[str, Any], result: Mapping[str, Any]
     )
 
 
-def _manifest_problems(sent: Mapping[str, Any], model: str) -> list[str]:
+def _manifest_problems(sent: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the manifest that a module sent, if it sent one."""
     if (listed := sent.get("manifest")) is None:
         return []
     try:
-        manifest.check(listed, "manifest", model)
+        manifest.check(listed, "manifest", model_of(arguments))
     except ModelOpsError as error:
         return [f"{error.where}: {error.what}"]
-    told = sent.get("release_id") or listed["release_id"]
-    return [] if told == listed["release_id"] else ["release_id is not that of the manifest"]
+    told, given = sent.get("release_id"), arguments.get("manifest") or {}
+    if told not in (None, "", listed["release_id"]):
+        return ["release_id is not that of the manifest"]
+    if given.get("release_id", listed["release_id"]) != listed["release_id"]:
+        return ["the manifest is not the one that was given"]
+    return []
 
 
 def without_magic(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +122,10 @@ def model_of(arguments: Mapping[str, Any]) -> str:
     if arguments.get("name"):
         return str(arguments["name"])
     if isinstance(listed := arguments.get("manifest"), Mapping):
-        return names.model_of(listed.get("artifacts", []))
+        # A person may call his pair as he likes; only a release's has the name of its model.
+        model = names.model_of(listed.get("artifacts", []))
+        own = any(each["name"] == names.of(model).int8 for each in listed.get("artifacts", []))
+        return model if own else ""
     dest = re.split(r"[\\/]", str(arguments.get("dest", "")))[-1]
     end = f"{names.INT8}{names.GRAPH}"
     return dest.removesuffix(end) if dest.endswith(end) else ""

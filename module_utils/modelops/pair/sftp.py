@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import asyncssh
 
+from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from ..base.progress import Progress
@@ -158,7 +159,7 @@ class _Job:
         start = max(0, min(there, size) - IN_FLIGHT * BLOCK) // BLOCK * BLOCK
         flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | (0 if start else asyncssh.FXF_TRUNC)
         digest = hashlib.sha256()
-        with path.open("rb", buffering=0) as local:
+        with opener.unbuffered(path) as local:
             _skip(local, start, digest)
             self._tell(start)
             async with await self._soon(

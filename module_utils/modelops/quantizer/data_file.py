@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from onnx import TensorProto
 
+from ..base import opener
 from ..base.files import CHUNK
 from ..model.locate import Extent
 from ..model.tensor_blocks import read_exactly
@@ -125,7 +126,7 @@ def copied(
 
     def chunks(_pool: ThreadPoolExecutor | None) -> Iterator[Buffer]:
         buffer = memoryview(bytearray(min(CHUNK, max(1, extent.length))))
-        with extent.path.open("rb", buffering=0) as handle:
+        with opener.unbuffered(extent.path, follow=True) as handle:
             handle.seek(extent.offset)
             for start in range(0, extent.length, len(buffer)):
                 part = buffer[: min(len(buffer), extent.length - start)]

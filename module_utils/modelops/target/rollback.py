@@ -18,7 +18,7 @@ from .texts import Texts, planned_texts
 def roll_back(
     store: Store,
     to: str,
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | None,
     *,
     by: str,
     reason: str,
@@ -30,6 +30,9 @@ def roll_back(
 
     With `only_from` nothing changes unless that release is active.
 
+    Args:
+        config: see config_file.Plan; None where no controller is there to plan it.
+
     Raises:
         ModelOpsError: the release is absent, void or incomplete.
     """
@@ -39,7 +42,7 @@ def roll_back(
         state, left = change.state, change.state["active"]
         if only_from and left != only_from:
             return
-        if left == FP32 and config.get("unreadable") and not change.recovered:
+        if left == FP32 and config and config.get("unreadable") and not change.recovered:
             # It may be that the owner is at work in it: what INT8 left no trace in stays his.
             raise ModelOpsError(str(config["unreadable"]), where=store.root)
         if void and left != FP32:

@@ -2,8 +2,9 @@
 
 Standard library only. `write` puts this package's own sources, as they came to the target, into one
 Python archive. `python3 FILE due ROOT NAME` tells by its exit code whether an activation stands
-that nobody confirmed, `python3 FILE revert ROOT NAME` goes back to what was before it, and
-`python3 FILE watch ORDER ID` does both in time (see watcher).
+that nobody confirmed, `python3 FILE revert ROOT NAME` goes back to what was before it, or to FP32
+where the state cannot be believed, and `python3 FILE watch ORDER ID` does both in time (see
+watcher).
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from typing import Any
 from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
-from . import activation, change, watcher
-from .store import Store
+from . import activation, change, rollback, watcher
+from .store import FP32, Store
+from .texts import planned_texts
 
 NAME = "revert.pyz"
 _MAIN = "import sys\nfrom modelops.target.self_revert import main\nsys.exit(main(sys.argv[1:]))\n"
 _USAGE = "usage: revert.pyz due|revert ROOT NAME, or revert.pyz watch ORDER ID"
+_BY = "the target's timer"
 _REASON = "no commit came in time: the controller or the link to it was lost"
 
 
@@ -122,6 +125,15 @@ def _as_owner(store: Store) -> Store:
 
 
 def _revert(store: Store) -> None:
+    """Go back to what was before; to FP32 where the state does not say what that was."""
     with change.alone(store, None):
-        done = activation.revert(store, None, by="the target's timer", reason=_REASON, void=False)
+        try:
+            store.load()
+        except ModelOpsError as error:
+            print(error, file=sys.stderr)
+            planned_texts(store, None, FP32)  # without a way back the state stays as it is
+            why = f"{_REASON}; {error.what}"
+            done = rollback.roll_back(store, FP32, None, by=_BY, reason=why, void=False)
+        else:
+            done = activation.revert(store, None, by=_BY, reason=_REASON, void=False)
     print("\n".join(done["moved"]) or "there was nothing to go back from")

@@ -172,12 +172,14 @@ class Store:
         return path
 
     def is_due(self) -> bool:
-        """Tell whether an activation stands that nobody confirmed.
+        """Tell whether an activation stands that nobody confirmed, as far as can be known.
 
-        Raises:
-            ModelOpsError: as `load`.
+        A state that cannot be believed tells of no commit.
         """
-        state = self.load()
+        try:
+            state = self.load()
+        except ModelOpsError:
+            return True
         return bool(state["pending"]) or not state["confirmed"]
 
     def save(self, state: State) -> None:

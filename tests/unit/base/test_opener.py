@@ -168,3 +168,24 @@ def test_a_new_file_follows_no_link(tmp_path):
     with files.DurableFile(part) as out:
         out.write(b"ours")
     assert (tmp_path / "owners").read_text() == "his" and part.read_bytes() == b"ours"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "link", "folder"])
+def test_what_a_push_and_the_quantizer_read_is_a_file(place, kind):
+    """A FIFO in the place of a pair's file would keep a push for ever."""
+    put(place, kind)
+    with pytest.raises(ModelOpsError, match="not a regular file"):
+        opener.unbuffered(place)
+    if kind == "link":  # FP32 may lie elsewhere, where its owner put it
+        with opener.unbuffered(place, follow=True) as handle:
+            assert handle.read() == b"{}"
+        return
+    with pytest.raises(ModelOpsError, match="not a regular file"):
+        opener.unbuffered(place, follow=True)
+
+
+def test_a_text_that_is_too_long_is_not_parsed(monkeypatch):
+    monkeypatch.setattr(opener, "LARGEST_JSON", 10)
+    assert opener.parsed("[1,2,3,4]") == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match="11 bytes"):
+        opener.parsed("[1,2,3,4,5]")

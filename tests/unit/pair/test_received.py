@@ -243,3 +243,14 @@ def test_no_answer_breaks_the_check(value):
             except ModelOpsError:
                 continue
             assert set(said) <= {name}
+
+
+def test_a_persons_own_pair_may_be_called_otherwise():
+    """A release's files have the names of their model; whoever asks about another pair names it."""
+    own = listed(entry("m.onnx"), entry("m.onnx.data"), golden=None)
+    sent = {"manifest": own, "release_id": own["release_id"]}
+    assert received.checked("artifact_manifest", {"manifest": own}, sent)["manifest"] == own
+    other = listed(entry("m.onnx"), golden=None)
+    sent = {"manifest": other, "release_id": other["release_id"]}
+    with pytest.raises(ModelOpsError, match="not the one that was given"):
+        received.checked("artifact_manifest", {"manifest": own}, sent)

@@ -71,14 +71,41 @@ FORGED = [
 ]
 
 
-@pytest.mark.parametrize("fields", FORGED, ids=str)
-def test_it_is_refused_and_fp32_comes_back(target, tmp_path, fields):
+def forge_with_its_path(target: Target, fields: dict) -> None:
     if "pending" in fields and fields["pending"]["config"] == "?":
         fields = {"pending": fields["pending"] | {"config": str(target.config)}}
     forge(target, **fields)
-    before = models.tree(tmp_path)
+
+
+@pytest.mark.parametrize("fields", FORGED, ids=str)
+def test_at_the_timer_it_tells_of_no_commit_and_fp32_comes_back(target, tmp_path, fields):
+    forge_with_its_path(target, fields)
+    forged = target.store.state_file.read_bytes()
     store = str(target.root), target.store.name
-    assert self_revert.main(["due", *store]) == self_revert.main(["revert", *store]) == 3
+    assert self_revert.main(["due", *store]) == self_revert.main(["revert", *store]) == 0
+    assert target.in_service() == "fp32"
+    (aside,) = target.store.releases.glob("state.json.broken-*")
+    assert aside.read_bytes() == forged
+    last = target.store.load()["history"][-1]
+    assert (last["event"], last["release"]) == ("rolled back", "fp32")
+    assert "the state is not usable" in last["reason"]
+    assert {path.read_text() for path in (tmp_path / "victim").iterdir()} == {"his"}
+    assert self_revert.main(["due", *store]) == 1
+
+
+def test_a_broken_state_without_a_known_way_back_stays(target, tmp_path):
+    (target.store.texts / "path").unlink()
+    target.store.state_file.write_text("{")
+    before = models.tree(tmp_path)
+    assert self_revert.main(["due", str(target.root), target.store.name]) == 0
+    assert self_revert.main(["revert", str(target.root), target.store.name]) == 3
+    assert models.tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("fields", FORGED, ids=str)
+def test_it_is_refused_and_fp32_comes_back(target, tmp_path, fields):
+    forge_with_its_path(target, fields)
+    before = models.tree(tmp_path)
     config, to = target.plan_without_state(), next(iter(target.pairs))
     back = {"by": "test", "reason": "", "void": False}
     for refused in (

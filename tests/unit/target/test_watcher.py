@@ -124,9 +124,24 @@ def test_commands_that_cannot_be_run_are_refused_at_the_start(target):
     assert not watching(target, True)
 
 
-def test_a_broken_state_is_told_in_its_log(target):
+def test_a_state_that_breaks_while_it_waits_leads_to_fp32(target):
+    release(target)
+    start(target, 2)
+    target.store.state_file.write_text("{")
+    until(lambda: "m.onnx'" in service_says(target))
+    assert target.in_service() == "fp32"
+    log = (target.store.releases / watcher.LOG).read_text()
+    assert "state is not usable" in log and "write state.json" in log
+
+
+def test_a_broken_state_without_a_known_way_back_is_told_in_its_log(target):
     target.store.releases.mkdir(parents=True)
     target.store.state_file.write_text(json.dumps("not a state"))
-    start(target, 600)
+    start(target, 0)
     until(lambda: "state is not usable" in (target.store.releases / watcher.LOG).read_text())
     until(lambda: not watching(target, True))
+
+
+def service_says(target: Target) -> str:
+    log = target.home / "service.log"
+    return log.read_text() if log.exists() else ""
