@@ -25,7 +25,14 @@ from . import neighbour, npz, session_inputs, session_outputs, session_program
 
 # The child's program comes as the first line of its standard input: a command line holds no more
 # than 32,767 characters on Windows. Its modules are those of a package that has no other.
+# Before it takes any memory it becomes the first that the kernel kills: numpy's import alone could
+# fill a host, and the kernel would then take the largest process, which is the service.
 _BOOT = (
+    "try:\n"
+    "    with open('/proc/self/oom_score_adj', 'w') as score:\n"
+    "        score.write('1000')\n"
+    "except OSError:\n"
+    "    pass\n"
     "import json, sys, types\n"
     "modules = json.loads(sys.stdin.readline())\n"
     "program = modules.pop('__main__')\n"

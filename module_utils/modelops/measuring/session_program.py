@@ -25,7 +25,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..base.memory import resident
@@ -199,11 +198,9 @@ class Server:
 
 
 def be_modest() -> None:
-    """Be the first that the kernel kills, with the lowest priority of processor and disk."""
+    """Take the lowest priority of processor and disk."""
     if sys.platform != "linux":
         return
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(OSError):
         os.nice(19)
     call = {"x86_64": 251, "aarch64": 30}.get(os.uname().machine)  # ioprio_set(2)

@@ -139,10 +139,17 @@ class Bed:
         )  # fmt: skip
 
     def memory_in_use(self, host: str) -> int:
-        """Return the bytes that a host's processes hold, without what the kernel keeps of files."""
+        """Return the bytes that a host holds and cannot give back: all but its pages of files.
+
+        Sockets, tables of pages and files in memory count: the kernel's limit counts them too.
+        """
         for group in self._memory_groups(host):
             stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            return int(stat["total_rss" if "total_rss" in stat else "anon"])
+            old = "total_inactive_file" in stat  # cgroup version 1
+            used = group / ("memory.usage_in_bytes" if old else "memory.current")
+            names = ("inactive_file", "active_file", "slab_reclaimable")
+            back = sum(int(stat.get(f"total_{name}" if old else name, 0)) for name in names)
+            return int(used.read_text()) - back
         raise SystemExit(f"no cgroup of {host} counts memory")
 
     def limit_memory(self, host: str, limit: int | None) -> None:

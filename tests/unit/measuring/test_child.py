@@ -39,6 +39,15 @@ def test_every_bad_end_is_an_error_that_says_which(tmp_path, program, limit_s, w
         os.kill(started.pid, 0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the score is Linux's")
+def test_it_is_the_first_that_the_kernel_kills_before_it_takes_memory(tmp_path):
+    score = "open('/proc/self/oom_score_adj').read().strip()"
+    program = f"print(json.dumps({{'score': {score}}}), flush=True)"
+    with Child("m", tmp_path, 60, PRELUDE + program) as started:
+        # Whatever the program is: the score was set before its first line.
+        assert started.ask("start")["score"] == "1000"
+
+
 def test_what_libraries_print_does_not_disturb_the_replies(tmp_path):
     marker = 'return {\n            "versions"'
     program = child_modules()["__main__"].replace(marker, f"os.write(1, b'noise'); {marker}")
