@@ -243,7 +243,8 @@ way:
   returned: when there are figures
   type: dict
 similarity_rows:
-  description: The similarity of each output and sample.
+  description: The similarity of each output and sample, and of each row of a batch where the models
+    take batches.
   returned: when there are figures
   type: list
   elements: dict

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import ModelOpsError
+from . import row_by_row
 from .child import Child
 from .index_ranges import meaningful
 from .outputs import Output, open_in, opened
@@ -136,7 +137,8 @@ def compare(
 
     Outputs are compared on the inputs of `samples` seeds; then come timed runs in the order
     A B, B A, A B, ... so that noise hits both alike. While `settled` says no, as many pairs
-    as there are already are added, at most `more_rounds` times.
+    as there are already are added, at most `more_rounds` times. Models that take batches are
+    compared on those at last (row_by_row).
 
     Args:
         samples: with `setup.inputs` there are those of the file, whatever this says.
@@ -160,16 +162,24 @@ def compare(
     if reference_setup:
         reference_setup = replace(reference_setup, ranges=setup.ranges)
     samples = setup.sample_count(samples)
-    with setup.work_folder() as work, contextlib.ExitStack() as loaded:
-        models = Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
-        pair = _Pair(*models, loaded, interleave)
-        pair.first_round(samples, runs)
-        result = pair.result()
-        for _ in range(more_rounds):
-            if settled(result):
-                break
-            pair.time(len(pair.reference.seconds))
+    with setup.work_folder() as work:
+
+        def models() -> tuple[Model, Model]:
+            return Model(reference, reference_setup or setup, work), Model(candidate, setup, work)
+
+        with contextlib.ExitStack() as loaded:
+            pair = _Pair(*models(), loaded, interleave)
+            pair.first_round(samples, runs)
             result = pair.result()
+            for _ in range(more_rounds):
+                if settled(result):
+                    break
+                pair.time(len(pair.reference.seconds))
+                result = pair.result()
+        # Later and in processes of their own: neither the peak nor the times are those of batches.
+        if row_by_row.kinds(pair.reference):
+            rows = [*result["similarity_rows"], *row_by_row.between(*models(), samples)]
+            result |= {"similarity": worst(rows), "similarity_rows": rows}
         return result
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from ..base.errors import ModelOpsError
 from ..base.units import size
 from ..model import declared
+from .session_inputs import AMPLITUDES, ROWS
 
 AUTO, BOTH, IN_TURN, GOLDEN = "auto", "both", "in_turn", "golden"
 MODES = (BOTH, IN_TURN, GOLDEN)
@@ -38,11 +39,13 @@ class Load:
         weights: its files.
         unpacked: FP32 weights that onnxruntime makes of INT8 ones at load, and keeps beside them.
         outputs: of one run, as far as their shapes are known.
+        batch: outputs of a run on a batch (row_by_row), where the model takes one.
     """
 
     weights: int
     unpacked: int = 0
     outputs: int = 0
+    batch: int = 0
 
     @property
     def loaded(self) -> int:
@@ -53,6 +56,11 @@ class Load:
     def running(self) -> int:
         """Return the memory of the process while it runs."""
         return self.loaded + self.outputs
+
+    @property
+    def highest(self) -> int:
+        """Return the memory of the process that runs, or that runs on a batch."""
+        return self.loaded + max(self.outputs, self.batch)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ def of(path: Path) -> Load:
     known = declared.read(path)
     files = {path.name, *known.files}
     weights = sum((path.parent / name).stat().st_size for name in files)
-    return Load(weights, known.unpacked_bytes, known.output_bytes)
+    batch = known.output_bytes + ROWS * known.row_bytes if known.row_bytes else 0
+    return Load(weights, known.unpacked_bytes, known.output_bytes, batch)
 
 
 def needs(reference: Load | None, candidate: Load, mode: str, kept: int) -> int:
@@ -95,11 +104,18 @@ def needs(reference: Load | None, candidate: Load, mode: str, kept: int) -> int:
     """
     if mode == GOLDEN or reference is None:
         return candidate.running
+    batches = _in_turn(reference, candidate, len(AMPLITUDES) * reference.batch)
     if mode == BOTH:
-        return reference.running + candidate.running
-    waiting = kept * reference.outputs
-    first = reference.loaded + max(reference.outputs, waiting)
-    return max(first, waiting + candidate.running)
+        return max(reference.running + candidate.running, batches)
+    return max(_in_turn(reference, candidate, kept * reference.outputs), batches)
+
+
+def _in_turn(reference: Load, candidate: Load, waiting: int) -> int:
+    """Return what one model after the other takes; so many bytes of outputs wait between."""
+    return max(
+        reference.loaded + max(reference.outputs, waiting),
+        waiting + (candidate.highest if waiting else candidate.running),
+    )
 
 
 def table(

@@ -75,10 +75,10 @@ class Setup:
         """Return the session options that leave matrices as they are in the file."""
         return {} if self.pack else {"session.disable_prepacking": "1"}
 
-    def input_spec(self, sample: int = 0, batch: bool = False) -> dict[str, Any]:
+    def input_spec(self, sample: int = 0, batch: str = "") -> dict[str, Any]:
         """Return what a child needs to make the inputs of a sample: the seed is seed + sample.
 
-        With `batch`, those of a batch of uneven rows: see rows.
+        With `batch`, those of a batch of that kind: see row_by_row.
         """
         shapes, ranges = dict(self.shapes), dict(self.ranges)
         spec = {"ranges": ranges, "batch": batch}
@@ -173,7 +173,7 @@ class Model:
         share: bool = False,
         fresh: bool = False,
         take: Mapping[str, int] | None = None,
-        batch: bool = False,
+        batch: str = "",
     ) -> dict[str, Any]:
         """Run once on the inputs of a sample.
 
@@ -185,7 +185,7 @@ class Model:
             fresh: write into new memory: what was opened of an earlier run stays as it is.
             take: {count, seed}: share only the values at so many positions
                 (session_outputs.positions).
-            batch: make a batch of uneven rows of the sample.
+            batch: make a batch of that kind (session_inputs.AMPLITUDES) of the sample.
         """
         assert self._child is not None
         number = len(self.seconds) + 1

@@ -5,6 +5,7 @@ Runs in the child process too (see child.py): it and what it imports need numpy 
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -34,9 +35,12 @@ DTYPES = {
 }
 
 
-# The floats of the rows of a batch: each row is quieter than the one before. None is louder than a
-# sample alone, so that errors are not larger than those that the thresholds are made for.
-AMPLITUDES = (1.0, 0.1, 0.01)
+# The kinds of batches, and what the floats of their rows are multiplied with. Rows that are quieter
+# than the one before: none is louder than a sample alone, so that errors are not larger than those
+# that the thresholds are made for. And two rows with one of Inf between, as a mask makes it.
+UNEVEN, MASKED = "uneven", "masked"
+AMPLITUDES = {UNEVEN: (1.0, 0.1, 0.01), MASKED: (1.0, math.inf, 1.0)}
+ROWS = 3
 # The name of an array in a file with several samples: the sample's number, and the input's name.
 SAMPLE = re.compile(r"input/(\d+)/(.+)")
 
@@ -147,7 +151,7 @@ def batch_axes(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
 def batch_shapes(
     rows: Sequence[Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, Sequence[int]]:
-    """Return the shapes of inputs for a batch of as many rows as AMPLITUDES."""
+    """Return the shapes of inputs for a batch of ROWS."""
     axes = batch_axes(rows)
     result = dict(shapes)
     for row in rows:
@@ -155,30 +159,37 @@ def batch_shapes(
             shape = concrete_shape(row, shapes.get(row["name"]))
             of_batch = axes[row["name"]]
             result[row["name"]] = [
-                len(AMPLITUDES) if axis in of_batch else size for axis, size in enumerate(shape)
+                ROWS if axis in of_batch else size for axis, size in enumerate(shape)
             ]
     return result
 
 
-def uneven(
-    rows: Sequence[Mapping[str, Any]], inputs: Arrays, ranges: Mapping[str, Sequence[float]]
+def as_batch(
+    kind: str,
+    rows: Sequence[Mapping[str, Any]],
+    inputs: Arrays,
+    ranges: Mapping[str, Sequence[float]],
 ) -> Arrays:
     """Return inputs as a batch: repeated or cut to its rows, and the floats by AMPLITUDES.
 
-    Floats whose range leaves out 0 stay as they are.
+    Floats whose range leaves out 0 stay as they are, and none with a range becomes Inf.
     """
     import numpy as np
 
-    count, result = len(AMPLITUDES), dict(inputs)
+    result = dict(inputs)
     for name, axes in batch_axes(rows).items():
         array = inputs[name]
         for axis in axes:
             if array.shape[axis]:
-                array = np.take(array, np.arange(count) % array.shape[axis], axis)
+                array = np.take(array, np.arange(ROWS) % array.shape[axis], axis)
         low, high = ranges.get(name, (0, 0))
-        if array.dtype.kind == "f" and axes[0] == 0 and low <= 0 <= high and array.shape[0]:
-            factors = np.reshape(AMPLITUDES, (-1, *[1] * (array.ndim - 1)))
-            array = (array * factors).astype(array.dtype)
+        may = low <= 0 <= high if kind == UNEVEN else name not in ranges
+        if array.dtype.kind == "f" and axes[0] == 0 and may and array.shape[0]:
+            factors = np.reshape(AMPLITUDES[kind], (-1, *[1] * (array.ndim - 1)))
+            scaled = np.where(
+                np.isinf(factors), np.copysign(factors, array), array * np.minimum(factors, 1)
+            )
+            array = scaled.astype(array.dtype)
         result[name] = np.ascontiguousarray(array)
     return result
 

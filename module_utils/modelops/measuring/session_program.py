@@ -31,11 +31,11 @@ from ..base.memory import resident
 from .session_inputs import (
     Arrays,
     RequestError,
+    as_batch,
     batch_shapes,
     describe,
     from_file,
     seeded,
-    uneven,
 )
 from .session_outputs import Outputs, inspect_arrays, take_values
 
@@ -178,7 +178,7 @@ class Server:
         else:
             self._kept = seeded(self._inputs, spec["seed"], spec["ranges"], shapes)
         if spec["batch"]:
-            self._kept = uneven(self._inputs, self._kept, spec["ranges"])
+            self._kept = as_batch(spec["batch"], self._inputs, self._kept, spec["ranges"])
         self._binding.clear_binding_inputs()
         for name, array in self._kept.items():  # kept: the binding does not own their memory
             if array.dtype.kind != "O":

@@ -14,9 +14,10 @@ from ..base import memory
 from ..base.errors import ModelOpsError
 from ..base.files import sha256_file
 from ..base.json_values import json_safe
-from . import golden, needs, neighbour
+from . import golden, needs, neighbour, row_by_row
 from .compare import benchmark, compare, cpu, versions
 from .session import Setup
+from .session_inputs import AMPLITUDES
 from .similarity import worst
 
 # Options that shape the figures, beside the models; gates and limits do not.
@@ -82,7 +83,7 @@ def measure(
     samples = setup.sample_count(params["samples"])
     way, fp32, int8 = _way(params, samples)
     free, processes = way.available, 2 if way.mode == needs.BOTH else 1
-    setup = replace(setup, memory_limit=neighbour.limit(int8.running, free, processes))
+    setup = replace(setup, memory_limit=neighbour.limit(int8.highest, free, processes))
     facts = {**way.facts(), "protection": neighbour.protection(setup.memory_limit)}
     candidate = Path(params["candidate"])
     # Its inputs are used where FP32 runs, too, when the caller names the file as that of inputs.
@@ -95,6 +96,7 @@ def measure(
         return dict(json_safe({**known, "way": facts}))
     # In turn the outputs that are kept stay in the account of the process that made them.
     kept = fp32.outputs * (samples if way.mode == needs.IN_TURN else 1)
+    kept = max(kept, fp32.batch * len(AMPLITUDES))
     comparison = compare(
         Path(params["reference"]),
         candidate,
@@ -131,6 +133,8 @@ def notes(comparison: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]
         )
     if params["inputs"]:
         told.append("Measured on real inputs, those of the file that inputs names.")
+    if batches := row_by_row.told(comparison["similarity_rows"]):
+        told.append(batches)
     way = comparison["way"]
     told.append(f"Measured in mode {way['mode']}: {way['why']}. Protection: {way['protection']}.")
     return told
@@ -167,6 +171,7 @@ def key(params: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
     """Return all that shapes the figures: under an equal key a record holds them still."""
     options = {name: params[name] for name in (*RUN_OPTIONS, *SESSION_OPTIONS)}
     options["inputs_sha256"] = setup.inputs_sha256()
+    options["batches"] = list(AMPLITUDES)  # figures of a version before are without
     if not params["reference"]:
         options["reference"] = None
     runtime = versions(setup)["onnxruntime"]

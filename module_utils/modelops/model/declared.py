@@ -92,6 +92,8 @@ class Declared:
         outputs: shape of each output; None without one. A dimension is a number, a symbol, or None.
         files: the data files, and for each the bytes that it must have at least.
         output_bytes: of the outputs whose shapes are numbers.
+        row_bytes: of the others whose shapes are numbers but for the first dimension, for one row;
+            0 where no input has a symbolic first dimension.
         unpacked_bytes: of the FP32 weights that onnxruntime makes at load of INT8 ones.
         inputs: `dtype` (numpy's name) and `shape` of each input that is no weight.
     """
@@ -101,6 +103,7 @@ class Declared:
     outputs: dict[str, list[Dim] | None]
     files: dict[str, int] = field(default_factory=dict)
     output_bytes: int = 0
+    row_bytes: int = 0
     unpacked_bytes: int = 0
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -119,28 +122,26 @@ def read(path: Path) -> Declared:
             "not an ONNX file: it holds no graph with nodes", where=path, remedy=COPY_AGAIN
         )
     weights = {last(tensor, "name", "") for graph in graphs for tensor in graph.get("tensor", [])}
+    outputs = [value for graph in graphs for value in graph.get("output", [])]
+    inputs = [value for graph in graphs for value in graph.get("input", [])]
+    inputs = [value for value in inputs if last(value, "name", "") not in weights]
     return Declared(
         last(model, "ir_version"),
         {
             last(opset, "domain", "") or "ai.onnx": last(opset, "version")
             for opset in model.get("opset", [])
         },
-        {
-            last(value, "name", ""): _shape(value)
-            for graph in graphs
-            for value in graph.get("output", [])
-        },
+        {last(value, "name", ""): _shape(value) for value in outputs},
         _files(graphs, path),
-        sum(_value_bytes(value) for graph in graphs for value in graph.get("output", [])),
+        sum(map(_value_bytes, outputs)),
+        sum(map(_row_bytes, outputs)) if any(map(_takes_rows, inputs)) else 0,
         _unpacked(graphs),
         {
             last(value, "name", ""): {
                 "dtype": DTYPES.get(element_kind(value), ""),
                 "shape": _shape(value),
             }
-            for graph in graphs
-            for value in graph.get("input", [])
-            if last(value, "name", "") not in weights
+            for value in inputs
         },
     )
 
@@ -245,13 +246,24 @@ def element_kind(value: Message) -> int:
 
 def _value_bytes(value: Message) -> int:
     """Return the bytes of a tensor of static shape; 0 of any other."""
-    shape, kind = _shape(value), element_kind(value)
-    if shape is None:
-        return 0
+    shape = _shape(value)
+    return 0 if shape is None else _bytes_of(shape, element_kind(value))
+
+
+def _row_bytes(value: Message) -> int:
+    """Return the bytes of a row of a tensor whose first dimension alone is no number; else 0."""
+    shape = _shape(value)
+    return _bytes_of(shape[1:], element_kind(value)) if shape and _takes_rows(value) else 0
+
+
+def _takes_rows(value: Message) -> bool:
+    shape = _shape(value)
+    return bool(shape) and not isinstance((shape or [0])[0], int)
+
+
+def _bytes_of(shape: list[Dim], kind: int) -> int:
     sizes = [size for size in shape if isinstance(size, int)]
-    if len(sizes) < len(shape):
-        return 0
-    return math.prod(sizes) * WIDTHS.get(kind, 4)
+    return math.prod(sizes) * WIDTHS.get(kind, 4) if len(sizes) == len(shape) else 0
 
 
 def _unpacked(graphs: list[Message]) -> int:

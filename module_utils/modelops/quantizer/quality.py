@@ -90,7 +90,7 @@ class Judge:
         self._samples = setup.sample_count(samples)
         self._positions, self._providers = positions, providers
         self._reference: list[list[Output]] = []
-        self._rows: list[list[Output]] = []  # of a batch of uneven rows, where the source takes one
+        self._batches: dict[str, batch.Rows] = {}
         self.answers: Answers | None = None
         self.unused: list[str] = []
 
@@ -112,8 +112,7 @@ class Judge:
                 self._reference.append(open_in(self._stack, reply))
                 if answers:
                     answers.add(sample, self._reference[-1])
-            if batch.may_run(model) and (own := batch.run(model, share=True, fresh=True)):
-                self._rows = batch.meaningful(batch.of(open_in(self._stack, own), model))
+            self._batches = batch.kept(model, self._stack)
         self.answers = answers
 
     def measure(
@@ -133,11 +132,7 @@ class Judge:
                     rows += compare(wanted, found, sample, candidate, strict=False)
                 if thresholds is not None and not passes(worst(rows), thresholds):
                     return rows
-            if any(self._rows):
-                with opened(model.run(share=True, batch=True)) as found:
-                    own = batch.of(found, model)
-                    rows += batch.alike(self._rows, own, len(self._reference), candidate)
-        return rows
+            return rows + batch.alike(self._batches, model, len(self._reference))
 
 
 def quickly(setup: Setup, forms: Collection[str]) -> Setup:
@@ -159,7 +154,7 @@ def judging(
 ) -> Iterator[Judge]:
     """Give a Judge, which keeps the source's outputs in memory (2 GB each of the real model).
 
-    Where the source takes batches, those of a batch of rows.ROWS are kept too, if memory has room.
+    Where the source takes batches, those of batches are kept too, if memory has room (row_by_row).
 
     Args:
         positions: values of each of them to keep for golden data; 0 keeps none.

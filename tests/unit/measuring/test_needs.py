@@ -23,7 +23,7 @@ from onnx import TensorProto as Tp
 from onnx import helper
 
 SIZES = st.integers(0, 10**10)
-LOADS = st.builds(Load, SIZES, SIZES, SIZES)
+LOADS = st.builds(Load, SIZES, SIZES, SIZES, SIZES)
 
 
 @given(LOADS, LOADS, st.integers(0, 5))
@@ -61,6 +61,16 @@ def test_what_a_model_takes_is_read_from_its_graph(tmp_path):
     )
     load = needs.of(path)
     assert (load.weights, load.unpacked, load.outputs) == (path.stat().st_size, 0, 12)
+    assert load.batch == 12 + 3 * 6
+
+
+@given(LOADS, LOADS)
+def test_the_outputs_of_batches_wait_while_the_next_model_runs(fp32, int8):
+    for mode in (BOTH, IN_TURN):
+        needed = needs.needs(fp32, int8, mode, 0)
+        assert needed >= fp32.loaded + 2 * fp32.batch
+        if fp32.batch:
+            assert needed >= 2 * fp32.batch + int8.loaded + int8.batch
 
 
 def test_weights_that_are_unpacked_at_load_count_twice(tmp_path):
