@@ -133,6 +133,8 @@ options:
     description: Let V(query) compare SHA-256, not sizes only.
     type: bool
     default: false
+extends_documentation_fragment:
+  - trust
 attributes:
   check_mode:
     description: Tells the moves that a real run makes.
@@ -203,6 +205,10 @@ free_bytes:
   description: Free bytes of the disk.
   returned: for V(query) and V(recovered)
   type: int
+serial:
+  description: The highest serial of a signed release that was accepted here; 0 without one.
+  returned: for V(query) and V(recovered)
+  type: int
 lock:
   description: The lock of a run, if there is one.
   returned: for V(query) and V(recovered)
@@ -217,8 +223,10 @@ mismatched:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.modelops.execution import options
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.pair import received
+from ansible.module_utils.modelops.signing.trust import Trust
 from ansible.module_utils.modelops.target import (
     activation,
     change,
@@ -261,6 +269,7 @@ MODULE: dict[str, Any] = {
         "only_from": {"type": "str"},
         "keep": {"type": "int", "default": 1},
         "verify": {"type": "bool", "default": False},
+        **options.TRUST,
     },
     "required_if": [
         ("state", "staged", ["release", "manifest"]),
@@ -298,7 +307,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _store(params: Mapping[str, Any]) -> Store:
-    return Store(Path(params["root"]), params["name"], params["manifest"], params["hashed"])
+    root, name, listed, hashed = (params[key] for key in ("root", "name", "manifest", "hashed"))
+    return Store(Path(root), name, listed, hashed, Trust.of(params), params["signature"])
 
 
 def _with(taken: list[str], result: dict[str, Any]) -> dict[str, Any]:

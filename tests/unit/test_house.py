@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "sample": {"base"},
     "measuring": {"base", "model"},
     "quantizer": {"base", "model", "measuring", "judging", "pair"},
-    "target": {"base", "model", "pair", "config"},
+    "signing": {"base", "pair"},
+    "target": {"base", "model", "pair", "config", "signing"},
     "preflight": {"base", "model", "measuring", "judging"},
     "execution": {"base", "judging"},
 }

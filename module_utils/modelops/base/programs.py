@@ -23,7 +23,9 @@ class Answer(NamedTuple):
     text: str
 
 
-def ask(command: Sequence[object], limit_s: float, given: str = "", **environment: str) -> Answer:
+def ask(
+    command: Sequence[object], limit_s: float, given: str | bytes = "", **environment: str
+) -> Answer:
     """Run a program and return what it said, standard error among it.
 
     Args:
@@ -33,7 +35,7 @@ def ask(command: Sequence[object], limit_s: float, given: str = "", **environmen
     """
     # Files, not pipes: a grandchild may hold a pipe open for as long as it likes.
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
-        stdin.write(given.encode())
+        stdin.write(given.encode() if isinstance(given, str) else given)
         stdin.seek(0)
         try:
             process = subprocess.Popen(  # noqa: S603 - named by the caller

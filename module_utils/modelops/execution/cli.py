@@ -153,7 +153,8 @@ def _add_option(
         add(flag, action="append", choices=choices, metavar=metavar, help=text)
     else:
         kind = {"int": int, "float": float}.get(spec["type"], str)
-        add(flag, type=kind, choices=spec.get("choices"), help=text)
+        needed, choices = spec.get("required", False), spec.get("choices")
+        add(flag, type=kind, choices=choices, required=needed, help=text)
     return default
 
 
@@ -281,6 +282,11 @@ def _show_manifest(result: Result) -> None:
     print(f"release {result['release_id']}")
 
 
+def _show_signed(result: Result) -> None:
+    print(f"release {result['release_id']}, serial {result['serial']}")
+    print("signed" if result["changed"] else "unchanged: it was signed already")
+
+
 COMMANDS = {
     "quantize": Command(
         "onnx_quantize",
@@ -317,5 +323,12 @@ COMMANDS = {
         {"path": "FOLDER"},
         _show_manifest,
         {"state": "verified", "manifest": None, "places": []},
+    ),
+    "sign": Command(
+        "release_sign",
+        "Sign the pair in a folder that a person brings to a target",
+        {"path": "FOLDER"},
+        _show_signed,
+        {"manifest": None},
     ),
 }

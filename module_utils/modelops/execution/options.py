@@ -31,3 +31,11 @@ PROGRESS: Options = {
     "limit_s": {"type": "int", "default": 21600},
     "progress_file": {"type": "path"},
 }
+# doc_fragments/trust.py: of every module that asks a target whether it lets a release in
+TRUST: Options = {
+    "signature": {"type": "str", "default": ""},
+    "require_signature": {"type": "bool", "default": False},
+    "replay": {"type": "str", "default": ""},
+    "trust_dir": {"type": "path", "default": "/etc/modelops"},
+    "serials_dir": {"type": "path", "default": "/var/lib/modelops"},
+}

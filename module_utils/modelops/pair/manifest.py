@@ -17,7 +17,7 @@ from typing import Any
 from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import sha256_file, sha256_of
-from . import names
+from . import names, signed
 
 SCHEMA = 1
 # In the folder of a release; beside other models the names are those of names.Names. Until models
@@ -203,6 +203,8 @@ def check(manifest: Any, where: object = "manifest", model: str = "") -> dict[st
         raise bad("its release id does not follow from its hashes")
     if not _are_nodes(manifest.get("nodes", [])):
         raise bad("its nodes are not a list of texts by name")
+    if why := signed.problem(manifest):
+        raise bad(why)
     if model and (foreign := _foreign(manifest, model)):
         raise bad(f"it lists what is no file of {model}: {', '.join(foreign)}")
     return manifest

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..base.errors import ModelOpsError
 from ..base.host_text import line, plain, plain_values
-from . import manifest, names
+from . import manifest, names, signed
 
 Check = Callable[[Any], bool]
 
@@ -249,7 +249,9 @@ _MODULES: dict[str, dict[str, Check]] = {
     "artifact_copy": {
         "copied": _list_of(manifest.is_file_name), "moved": _list_of(manifest.is_file_name),
     },
-    "artifact_manifest": {"release_id": _is_release, "folder": _is_line},
+    "artifact_manifest": {
+        "release_id": _is_release, "folder": _is_line, "signature": signed.is_signature,
+    },
     "artifact_push": {
         "public_key": _is_text, "sent": _list_of(manifest.is_file_name), "sent_bytes": _is_bytes,
         "job": _fields({}, dict.fromkeys(
@@ -262,7 +264,7 @@ _MODULES: dict[str, dict[str, Check]] = {
         "state": _STATE, "whole": _list_of(_is_release), "lacking": _list_of(manifest.is_file_name),
         "hashed": _dict_of(_list_of(_is_any)),
         "moved": _list_of(_is_text), "free_bytes": _is_bytes, "written": _is_bool,
-        "mismatched": _list_of(manifest.is_file_name),
+        "mismatched": _list_of(manifest.is_file_name), "serial": _is_bytes,
     },
     "onnx_compare": {
         "verdict": _one_of(*_VERDICTS), "measured": _is_bool, "judged": _list_of(_JUDGED),
@@ -277,6 +279,11 @@ _MODULES: dict[str, dict[str, Check]] = {
         "made": _is_bool,
         **dict.fromkeys(("installed", "removed", "packages", "lacking"), _dict_of(_is_line)),
     },
+    "release_key": {
+        "made": _is_bool, "signers": _is_text, "revoked": _is_text, "fingerprint": _is_line,
+    },
+    "release_sign": {"signature": signed.is_signature, "serial": signed.is_serial},
+    "release_trust": {"serial": _is_bytes},
     "service_answer": {
         "compared": _is_bool, "cosine": _is_number, "equal": _is_bool, "repeats": _is_bool,
         "problem": _is_text,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..base.errors import ModelOpsError
 from ..config import replace
+from . import trusted
 from .change import Change, after_recovery, own_live, require_way_back, switch
 from .store import FP32, TRANSFER_AGAIN, State, Store, record
 from .texts import Texts, planned_texts
@@ -40,12 +41,14 @@ def activate(
         unvoid: lift the release's being void.
 
     Raises:
-        ModelOpsError: no way back, a void or incomplete release, a link at a destination, or the
-            configuration changed meanwhile.
+        ModelOpsError: no way back, a release that is void, incomplete or not trusted, a link at
+            a destination, or the configuration changed meanwhile.
     """
     store, state = change.store, change.state
     if not unvoid:
         _require_not_void(store, state, release)
+    known = store.known if store.is_known(release) else None
+    trusted.require(store, release, known, fresh=True, check_mode=check_mode)
     live_wrong = store.live_problems(state, True)
     stays = state["live"] == release and not live_wrong
     if not stays and not (check_mode and store.known):
@@ -161,8 +164,10 @@ def revert(
     if state["confirmed"]:
         return
     release, to = state["active"], state["before"]["active"]
-    if to != FP32 and (to in state["void"] or store.staged_problems(to, True)):
-        to = FP32  # the release before is gone, ruined or void; FP32 never is
+    if to != FP32 and (
+        to in state["void"] or store.staged_problems(to, True) or trusted.problem(store, to)
+    ):
+        to = FP32  # the release before is gone, ruined, void or not trusted; FP32 never is
     if void:
         change.state = {**state, "void": {**state["void"], release: reason}}
     try:

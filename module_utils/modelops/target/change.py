@@ -21,7 +21,7 @@ from ..base.files import give_access, rename_durable
 from ..base.hidden import masked
 from ..config import replace
 from ..pair.copy import copy_file
-from . import run_lock
+from . import run_lock, trusted
 from .store import FP32, State, Store, record, stamp
 from .texts import Texts, by_hand, keep_text, stored
 
@@ -171,7 +171,8 @@ def _undo(store: Store, state: State, restore: bool) -> None:
         return
     # Another model's run may have changed its own block since.
     back = before if current == fp32 else replace.carry_over(current, fp32, before)
-    if back not in (None, current) and not store.live_problems(state, True):
+    wrong = store.live_problems(state, True) or trusted.problem(store, state["active"])
+    if back not in (None, current) and not wrong:
         assert back is not None
         replace.replace(path, back, replace.digest(current))
 

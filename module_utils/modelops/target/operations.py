@@ -17,6 +17,7 @@ from ..base import opener
 from ..base.errors import ModelOpsError
 from ..base.files import fsync_dir, require_space, write_atomic
 from ..pair import manifest
+from . import trusted
 from .change import Change, after_recovery, take
 from .store import FP32, TRANSFER_AGAIN, State, Store, fresh_state
 
@@ -27,7 +28,8 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
     Returns:
         `state`; `whole`: the releases whose artifacts and golden data are right; `lacking`: which
         files of the release that the controller knows are not here; `problems`; `hashed`: which
-        files need not be hashed again in this run; `free_bytes` of the disk.
+        files need not be hashed again in this run; `free_bytes` of the disk; `serial`: the highest
+        that was accepted, 0 where that is not known.
     """
     problems: list[str] = []
     whole: list[str] = []
@@ -46,12 +48,18 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
     for release in store.staged():
         if release not in whole and not store.staged_problems(release, verify):
             whole.append(release)
-    whole = [release for release in whole if not store.golden_problems(release, verify)]
+    whole = [
+        release
+        for release in whole
+        if not store.golden_problems(release, verify) and trusted.has_proof(store, release)
+    ]
+    problems += filter(None, [trusted.problem(store, state["active"])])
     free = shutil.disk_usage(store.root).free if store.root.is_dir() else 0
     lacking = [entry["name"] for entry in _lacking(store, state, store.known)]
     return {
         "state": state, "whole": whole, "lacking": lacking, "problems": problems,
         "hashed": store.hashed.told, "free_bytes": free,
+        "serial": store.trust.known_serial(store.name),
     }  # fmt: skip
 
 
@@ -89,6 +97,7 @@ def stage(
             where=f"release {release}",
             remedy=f"Give the manifest of {release}.",
         )
+    trusted.require(store, release, listed, fresh=True, check_mode=check_mode)
     todo = _lacking(store, state, listed)
     rows = manifest.verify(incoming, todo)
     wrong = [row for row in rows if not row["ok"]]
@@ -101,7 +110,7 @@ def stage(
         )
     content = manifest.dump(listed)
     kept = folder / manifest.MANIFEST
-    if not rows and opener.holds(kept, content):
+    if not rows and opener.holds(kept, content) and trusted.has_proof(store, release):
         return
     # What a run brought here itself moves; what others brought is copied, and stays theirs.
     own = incoming == store.incoming / release
@@ -109,6 +118,9 @@ def stage(
         require_space(store.root, sum(entry["size"] for entry in todo), "a copy of the pair")
     change.do(f"make {folder}", lambda: folder.mkdir(parents=True, exist_ok=True))
     change.do(f"write {kept}", lambda: write_atomic(kept, content))
+    if signature := store.signature.encode():
+        proof = trusted.proof(store, release)
+        change.do(f"write {proof}", lambda: write_atomic(proof, signature))
     for entry in sorted(todo, key=lambda e: str(e["name"]), reverse=True):  # data, then the graph
         take(change, incoming / entry["name"], folder / entry["name"], entry, own)
     if own:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..base.errors import ModelOpsError
 from ..base.files import rename_durable
+from . import trusted
 from .change import Change, performed, require_way_back, switch, write_config
 from .store import FP32, State, Store, fresh_state, record, stamp
 from .texts import Texts, planned_texts
@@ -34,7 +35,7 @@ def roll_back(
         config: see config_file.Plan; None where no controller is there to plan it.
 
     Raises:
-        ModelOpsError: the release is absent, void or incomplete.
+        ModelOpsError: the release is absent, void, incomplete or not trusted.
     """
     broken = _put_broken_state_aside(store, to, check_mode)
 
@@ -87,6 +88,7 @@ def _to_release(
             remedy="Roll back to FP32 or to another release.",
         )
     live_wrong = store.live_problems(state, True)
+    trusted.require(store, to)
     stays = state["live"] == to and not live_wrong
     if not stays and (wrong := store.staged_problems(to, True)):
         raise ModelOpsError(

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..base import opener
+from ..base import closed, opener
 from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from . import activation, change, rollback, watcher
@@ -48,17 +47,7 @@ def place(path: Path, check_mode: bool = False) -> dict[str, Any]:
         ModelOpsError: somebody else may write in a folder on the way there.
     """
     content = archive()
-    for folder in path.parents:
-        if not folder.exists():
-            continue
-        found = folder.stat()
-        shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
-        if found.st_uid not in (0, os.geteuid()) or shared:
-            raise ModelOpsError(
-                "others may put a program here that root would run",
-                where=folder,
-                remedy="Let it belong to root and take the right to write from all others.",
-            )
+    closed.require(path.parent, "others may put a program here that root would run")
     if opener.holds(path, content) and opener.is_own(path):
         return {"changed": False}
     if not check_mode:

@@ -18,6 +18,7 @@ from ..base.errors import ModelOpsError
 from ..base.files import write_atomic
 from ..model import declared
 from ..pair import manifest, names
+from ..signing.trust import Trust
 from . import believable, takeover
 from .believable import FP32 as FP32
 from .hashed import Hashed
@@ -71,6 +72,8 @@ class Store:
         known: the manifest of the release that the call is about, as the controller knows it. What
             the target keeps of that release counts only where it says the same.
         hashed: which files the run has hashed already.
+        trust: which releases are let in here.
+        signature: that of `known`, as the controller knows it; empty without one.
 
     Raises:
         ModelOpsError: no path can be made of the model's name, or the manifest is not usable.
@@ -82,8 +85,12 @@ class Store:
         name: str,
         known: Mapping[str, Any] | None = None,
         hashed: Mapping[str, Any] | None = None,
+        trust: Trust | None = None,
+        signature: str = "",
     ) -> None:
         self.root = root
+        self.trust = trust or Trust()
+        self.signature = signature
         self.name = names.check(name)
         self.hashed = Hashed(hashed or {})
         called = names.of(name)
@@ -200,6 +207,10 @@ class Store:
         self._require_bound(listed, release, path)
         return listed
 
+    def is_known(self, release: str) -> bool:
+        """Tell whether a release is the one whose manifest the controller gave."""
+        return self.known is not None and self.known["release_id"] == release
+
     def _require_bound(self, listed: Mapping[str, Any], release: str, where: Path) -> None:
         """Refuse a manifest that was changed together with what it lists.
 
@@ -209,7 +220,7 @@ class Store:
         why = ""
         if listed["release_id"] != release:
             why = f"the manifest is that of release {listed['release_id']}, the folder of {release}"
-        elif self.known and self.known["release_id"] == release:
+        elif self.known and self.is_known(release):
             found, wanted = manifest.digest(listed), manifest.digest(self.known)
             if found != wanted:
                 why = f"the manifest has SHA-256 {found}, the one that was made has {wanted}"

@@ -1,0 +1,282 @@
+"""What a target accepts: releases whose signature its root-owned files let pass. For FP32 none.
+
+Standard library only. `/etc/modelops/allowed_signers` says which keys may sign, `revoked_keys`
+beside it which no more; `/var/lib/modelops/NAME.serial` holds the highest serial that was accepted.
+Where there is no allowed_signers nothing is asked, unless the controller requires a signature.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..base import closed, opener
+from ..base.errors import ModelOpsError
+from ..base.files import write_atomic
+from ..pair import manifest, signed
+from . import signers, ssh_keygen, sshsig
+
+FOLDER = Path("/etc/modelops")
+SERIALS = Path("/var/lib/modelops")
+SIGNERS, REVOKED = "allowed_signers", "revoked_keys"
+_LONGEST_SERIAL = 32  # bytes of its file
+_FP32 = "FP32 needs no signature: rollback.yml."
+_AGAIN = "Run quantize.yml again, from a controller that has the key: it signs the release anew."
+_ROTATE = "playbooks/keys.yml --tags rotate makes a new key."
+_BY_HAND = "What a person brings, python -m modelops sign FOLDER signs on that controller."
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Which releases a target lets in.
+
+    Args:
+        folder: the folder of allowed_signers and revoked_keys.
+        serials: the folder of the highest serials.
+        required: whether an unsigned release is refused even where there is no allowed_signers.
+        replay: the id of a release that may come although its serial is lower than one before.
+    """
+
+    folder: Path = FOLDER
+    serials: Path = SERIALS
+    required: bool = False
+    replay: str = ""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Trust:
+        """Return what a module's options say (execution.options.TRUST)."""
+        folder, serials = Path(options["trust_dir"]), Path(options["serials_dir"])
+        return cls(folder, serials, options["require_signature"], options["replay"])
+
+    @property
+    def asks(self) -> bool:
+        """Whether a release needs a signature here."""
+        return self.required or _is_there(self.folder / SIGNERS)
+
+    def require(
+        self, model: str, content: bytes, signature: str, where: object, *, fresh: bool = False
+    ) -> None:
+        """Refuse a release that is not signed as it must be here.
+
+        Args:
+            content: the bytes of its manifest.
+            signature: the text of its signature; empty without one.
+            where: the manifest, for the error.
+            fresh: whether it comes into service now, so that an older one is a replay; a way back
+                goes to an older one on purpose.
+
+        Raises:
+            ModelOpsError: with what is wrong as the fact `reason`.
+        """
+        if not self.asks:
+            return
+        if not signature:
+            raise _refused(
+                "unsigned", "the release is not signed, and this target takes signed ones alone",
+                where, f"{_AGAIN} {_BY_HAND}",
+            )  # fmt: skip
+        self._verify(model, content, signature, where)
+        listed = manifest.check(opener.parsed(content), where)
+        self._require_said(listed, model, where)
+        if fresh:
+            self.require_fresh(listed, model, where)
+
+    def require_fresh(self, listed: Mapping[str, Any], model: str, where: object) -> None:
+        """Refuse a release that is older than one that was accepted before.
+
+        Raises:
+            ModelOpsError: it is, and `replay` does not name it.
+        """
+        remembered, serial = self.serial(model), signed.serial(listed)
+        release = listed["release_id"]
+        if serial >= remembered or release == self.replay:
+            return
+        raise _refused(
+            "replayed",
+            f"the release has serial {serial}, and one with serial {remembered} was accepted before"
+            f" ({self._serial_file(model)}): it is an old one that was brought again",
+            where,
+            f"If you want it back: rollback.yml -e rollback_to={release} where it is kept, or"
+            f" quantize.yml -e activate_replay={release}.",
+        )
+
+    def serial(self, model: str) -> int:
+        """Return the highest serial that was accepted; 0 before the first.
+
+        Raises:
+            ModelOpsError: its file is not usable.
+        """
+        path = self._serial_file(model)
+        closed.require(path, "others may forget here which release is the newest")
+        try:
+            text = opener.read(path, _LONGEST_SERIAL).decode("ascii").strip()
+        except FileNotFoundError:
+            return 0
+        except UnicodeDecodeError:
+            text = ""
+        if text.isdecimal() and signed.is_serial(int(text)):
+            return int(text)
+        raise ModelOpsError(
+            "it does not hold the serial of a release",
+            where=path,
+            remedy="As root, look who wrote it and remove it: the next release is remembered anew.",
+        )
+
+    def learn(self, text: str, revoked: str, *, check_mode: bool = False) -> bool:
+        """Write, as root, which keys may sign and which no more; tell whether that is news.
+
+        Args:
+            text: the lines of allowed_signers. Those of models that it does not name stay.
+            revoked: the lines of revoked_keys. Those that are there stay.
+
+        Raises:
+            ModelOpsError: others may write there, or a line is none of a signer.
+        """
+        wanted = signers.text_of(self.folder / SIGNERS)
+        for model, rows in signers.by_model(text).items():
+            wanted = signers.replaced(wanted, model, rows)
+        files = {
+            REVOKED: signers.with_revoked(
+                signers.text_of(self.folder / REVOKED), signers.checked_revoked(revoked)
+            ),
+            SIGNERS: wanted,
+        }
+        news = [
+            name
+            for name, content in files.items()
+            if content != signers.text_of(self.folder / name)
+        ]
+        if not _is_there(self.folder / SIGNERS) and SIGNERS not in news:
+            news.append(SIGNERS)
+        for name in news:
+            closed.require(self.folder / name, "others may let their own keys sign releases here")
+            if not check_mode:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+                write_atomic(self.folder / name, files[name].encode())
+        return bool(news)
+
+    def known_serial(self, model: str) -> int:
+        """Return what `serial` does, and 0 where it cannot be told or nobody asks for it."""
+        try:
+            return self.serial(model) if self.asks else 0
+        except (ModelOpsError, OSError):
+            return 0
+
+    def remember(self, listed: Mapping[str, Any], model: str, *, check_mode: bool = False) -> bool:
+        """Remember the serial of an accepted release, as root; tell whether that is news.
+
+        Raises:
+            ModelOpsError: as `serial`.
+        """
+        if signed.serial(listed) <= self.serial(model):
+            return False
+        if not check_mode:
+            path = self._serial_file(model)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            write_atomic(path, f"{signed.serial(listed)}\n".encode())
+        return True
+
+    def _serial_file(self, model: str) -> Path:
+        return self.serials / f"{model}.serial"
+
+    def _verify(self, model: str, content: bytes, signature: str, where: object) -> None:
+        try:
+            found = sshsig.parsed(signature)
+        except ValueError as error:
+            raise _refused(
+                "forged", f"what came as its signature is none of ssh-keygen's ({error})", where,
+                f"{_AGAIN} {_BY_HAND}",
+            ) from None  # fmt: skip
+        file, revoked = self.folder / SIGNERS, self.folder / REVOKED
+        if not _is_there(file):
+            raise _refused(
+                "untrusting", f"a signature is required, and there is no {file}: no key may"
+                " sign releases here", where, "playbooks/keys.yml brings it to the targets.",
+            )  # fmt: skip
+        for path in (file, revoked):
+            closed.require(path, "others may let their own keys sign releases here")
+        with tempfile.TemporaryDirectory(prefix="modelops-verify-") as folder:
+            kept = Path(folder, "signature")
+            kept.write_text(signature, encoding="ascii")
+            name = signers.namespace(model)
+            takes_back = revoked if _is_there(revoked) else None
+            answer = ssh_keygen.verify(content, kept, name, file, takes_back)
+        if answer.rc is None:
+            raise _refused(
+                "unverified", f"the signature cannot be verified: {answer.text}", where,
+                "Install OpenSSH's ssh-keygen on this host (Debian: openssh-client).",
+            )  # fmt: skip
+        if answer.rc != 0:
+            raise self._why(model, found, where, answer.text)
+
+    def _why(self, model: str, found: sshsig.Signature, where: object, said: str) -> ModelOpsError:
+        """Say why ssh-keygen refused a signature: it says so in a few words alone."""
+        name, key = signers.namespace(model), sshsig.fingerprint(found.key)
+        listed = [
+            s for s in signers.read(signers.text_of(self.folder / SIGNERS)) if s.key == found.key
+        ]
+        ours = [s for s in listed if name in s.namespaces.split(",") or not s.namespaces]
+        now = datetime.now(UTC)
+        if found.namespace != name:
+            return _refused(
+                "foreign", f"it is signed for {found.namespace!r}, not for {name}", where,
+                f"Bring a release of {model}. {_AGAIN}",
+            )  # fmt: skip
+        if found.key in signers.revoked(signers.text_of(self.folder / REVOKED)):
+            return _refused(
+                "revoked", f"it is signed with the key {key}, which {self.folder / REVOKED} takes"
+                " back", where, f"{_AGAIN} {_ROTATE}",
+            )  # fmt: skip
+        if not ours:
+            return _refused(
+                "unknown", f"it is signed with the key {key}, which may not sign for {name}"
+                f" ({self.folder / SIGNERS})", where,
+                "If it is your key, playbooks/keys.yml lets it in; if not, somebody forged it."
+                f" {_AGAIN}",
+            )  # fmt: skip
+        if all(signers.is_past(signer.valid_before, now) for signer in ours):
+            return _refused(
+                "expired", f"it is signed with the key {key}, whose time ended"
+                f" ({self.folder / SIGNERS}: {ours[0].valid_before})", where,
+                f"{_AGAIN} {_ROTATE} See that the clock is right.",
+            )  # fmt: skip
+        return _refused(
+            "forged", f"the manifest is not the one that was signed ({said})", where,
+            f"Look who changed it, or its signature. {_AGAIN}",
+        )  # fmt: skip
+
+    @staticmethod
+    def _require_said(listed: Mapping[str, Any], model: str, where: object) -> None:
+        said = listed.get(signed.SECTION)
+        if not said:
+            raise _refused(
+                "unsigned", "its manifest has a signature but no serial: it was not signed as a"
+                " release", where, f"{_AGAIN} {_BY_HAND}",
+            )  # fmt: skip
+        if said["model"] != model:
+            raise _refused(
+                "foreign", f"it is signed as a release of {said['model']!r}, not of {model}", where,
+                f"Bring a release of {model}. {_AGAIN}",
+            )  # fmt: skip
+        if said["verdict"] != signed.PASSED:
+            raise _refused(
+                "failed", f"what was signed is the verdict {said['verdict']!r}", where, _AGAIN,
+            )  # fmt: skip
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether something has that name; what may not be looked at is an error, not a no."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _refused(reason: str, what: str, where: object, remedy: str) -> ModelOpsError:
+    return ModelOpsError(what, where=where, remedy=f"{remedy} {_FP32}", reason=reason)
