@@ -1,4 +1,4 @@
-"""The ways back of a target that asks for signatures: to FP32 always, to a release if it is right."""
+"""The ways back of a target that asks for signatures: FP32 always, a release where it is right."""
 
 from __future__ import annotations
 
