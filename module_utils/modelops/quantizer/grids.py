@@ -14,11 +14,12 @@ from ..model.tensor_blocks import F32
 # The largest multiple: that of symmetric INT8.
 LARGEST = 127
 # Values of a channel that are looked at first. A random one is by chance so near to a multiple of
-# any step with a probability of about 0.002, so that channels without a grid end here.
+# any step with a probability of about 0.008, so that channels without a grid end here.
 SAMPLES = 4
-# What float32 may be off: half a unit of the last place for the value, for the largest one, and for
-# a step that was no float32 itself.
-NEAR = 2.0**-22
+# What float32 may be off, of a channel's largest value: half a unit of the last place of the value,
+# of the largest one, and of a step that was no float32 itself. step * q - step * zero, as exporters
+# with a zero point compute it, rounds both products, which may be larger than that value.
+NEAR = 2.0**-20
 # The different sizes of the channels that are looked at in one go take so much memory, in bytes.
 LEVELS_BYTES = 8 << 20
 
@@ -96,22 +97,24 @@ def _nearest_step(sizes: F32, q: npt.NDArray[np.float64]) -> F32:
     """Return the float32 step that reproduces sizes [levels, channels] = step * q best.
 
     `step * q` rounds to a size where it is at most half a unit of the last place away: that gives
-    a range of steps. Its middle or a neighbour of that lies in it, if any float32 does.
+    a range of steps. Its middle or a neighbour of that lies in it, if any float32 does. If none
+    does, the step of the largest size may be nearer: small ones may be off by more than they tell.
     """
     d, half = sizes.astype(np.float64), np.spacing(sizes).astype(np.float64) / 2
     used = q > 0
     low = np.divide(d - half, q, out=np.zeros_like(d), where=used).max(axis=0)
     high = np.divide(d + half, q, out=np.full_like(d, np.inf), where=used).min(axis=0)
     middle = ((low + high) / 2).astype(np.float32)
-    steps = np.stack([middle, np.nextafter(middle, 0), np.nextafter(middle, np.inf)])
+    of_largest = (d[-1] / q[-1]).astype(np.float32)
+    steps = np.stack([middle, np.nextafter(middle, 0), np.nextafter(middle, np.inf), of_largest])
     best = np.argmin([_off(sizes, step) for step in steps], axis=0)
     chosen: F32 = np.take_along_axis(steps, best[None], axis=0)[0]
     return chosen
 
 
 def _off(sizes: F32, step: F32) -> npt.NDArray[np.float64]:
-    """Return by how much a step reproduces a channel wrongly at most, relative to the value."""
+    """Return by how much a step reproduces a channel wrongly at most, of its largest value."""
     again = np.rint(sizes / step) * step  # in float32, as the model multiplies
-    off = np.abs(again.astype(np.float64) - sizes) / np.where(sizes > 0, sizes, 1)
+    off = np.abs(again.astype(np.float64) - sizes) / sizes[-1]
     largest: npt.NDArray[np.float64] = off.max(axis=0)
     return largest

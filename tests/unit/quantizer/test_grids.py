@@ -157,3 +157,25 @@ def test_no_more_different_sizes_are_kept_than_memory_has_room_for():
     assert found.ravel().tolist() == [94, 95, 96, 97, 98, 99]
     scale = np.ones(1, np.float32)
     assert np.array_equal(grids.steps(found, 1000, scale, 5), scale)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    zero=st.integers(0, 30).map(lambda z: z / 2),
+    computed=st.sampled_from(["(q - zero) * step", "q * step - zero * step"]),
+    form=st.sampled_from(["dynamic_int8", "weight_int8", "blockwise_int8"]),
+    seed=st.integers(0, 1000),
+)
+def test_a_grid_of_4_bits_with_a_zero_point_is_met(tmp_path, zero, computed, form, seed):
+    """As exporters compute it: where both products were rounded, so is the difference."""
+    rng = np.random.default_rng(seed)
+    q = rng.integers(0, 16, (K, N)).astype(np.float32)
+    step, point = rng.uniform(0.001, 0.2, N).astype(np.float32), np.float32(zero)
+    apart = computed.startswith("(")
+    weight = (q - point) * step if apart else q * step - point * step
+    found = unpacked(product(tmp_path / "m.onnx", weight), form)
+    found = found.T if form == "blockwise_int8" else found
+    if apart:
+        assert np.array_equal(found, weight)
+    else:
+        assert (np.abs(found - weight).max(axis=0) <= 2**-20 * np.abs(weight).max(axis=0)).all()
