@@ -13,6 +13,7 @@ from ..model.tensor_blocks import Files
 from ..model.weights import Constant, Derived, attribute, rows, shrinks
 from .conv1d import windows
 from .data_file import Layout
+from .fused import activation, factor, of_activation
 from .nodes import Chain, GraphState, Names, Quantized
 from .tensors import BLOCK_SIZE, Tensors
 
@@ -22,13 +23,6 @@ CONTRIB = "com.microsoft"  # the domain of onnxruntime's own operators
 # MatMulNBits: 4 multiplies in INT8, with a scale for each block of the activations too. Below 4 the
 # weights are unpacked again in each run, which was 10 to 50 times slower (tests/bench/forms.py).
 ACCURACY_LEVEL = 4
-
-
-# What FusedGemm may do to its result; each is an operator of ONNX. Empty is nothing.
-ACTIVATIONS = frozenset({
-    "", "Elu", "HardSigmoid", "LeakyRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign",
-    "Tanh", "ThresholdedRelu",
-})  # fmt: skip
 
 
 class Emitter:
@@ -42,6 +36,7 @@ class Emitter:
         scratch: folder for scratch files; None takes the system's.
         per_channel: a scale for each output channel of a dynamic matrix, or one.
         learned: by the plans before.
+        given: the name of a tensor that every run is given, or nothing.
 
     Attributes:
         tensors: initializers for the outermost graph, in file order.
@@ -57,7 +52,9 @@ class Emitter:
         scratch: Path | None,
         per_channel: bool,
         learned: Learned,
+        given: str,
     ) -> None:
+        self._given = given
         self.first: list[NodeProto] = []
         self._shared: dict[Made, str] = {}
         self._makers: Counter[Made] = Counter()  # how many graphs make it
@@ -95,7 +92,9 @@ class Emitter:
             ends = [map(self._placed.integers, (*ends, 1, made.stride)) for ends in made.slices()]
             rows = [chain.add("Slice", steps, *part) for part in ends]
         row = rows[0] if len(rows) == 1 else chain.add("Concat", *rows, axis=2)
-        product = _product(chain, (row, scale, zero), self._placed.windows(weight))
+        matrix, *of_matrix = self._placed.windows(weight)
+        matrix = self._in_one_copy(matrix, weight, state)
+        product = _product(chain, (row, scale, zero), (matrix, of_matrix[0], of_matrix[1]))
         product = self._biased(chain, node, weight, state, product)
         chain.add("Transpose", product, perm=[0, 2, 1])
         return self._finish(chain, node, weight)
@@ -123,7 +122,7 @@ class Emitter:
             "MatMulNBits", x, value, scale, domain=CONTRIB,
             K=k, N=n, bits=8, block_size=BLOCK_SIZE, accuracy_level=ACCURACY_LEVEL,
         )  # fmt: skip
-        if (alpha := _factor(node, "alpha")) != 1.0:
+        if (alpha := factor(node, "alpha")) != 1.0:
             product = chain.add("Mul", product, self._placed.number(alpha))
         self._biased(chain, node, weight, state, product)
         return self._finish(chain, node, weight)
@@ -223,6 +222,30 @@ class Emitter:
             (self.first if shared else nodes).extend(chain.nodes)
         return values[key]
 
+    def _in_one_copy(self, matrix: str, weight: Constant, state: GraphState) -> str:
+        """Return what several graphs may read as the matrix of a Conv, without a copy for each.
+
+        onnxruntime packs a constant matrix again for each graph that multiplies with it, such as
+        both branches of an If; a Conv's weight it does not pack. A Reshape by what is not known at
+        load gives the same bytes as a value that is no constant. Reading it takes a quarter more
+        time.
+        """
+        key = ("windows", weight.key, str(weight.dims))
+        if key not in state.unpacked:
+            state.unpacked[key] = matrix
+            self._makers[key] += 1
+        if key not in self._before.shared or not self._given:
+            return matrix
+        if key not in self._shared:
+            n, channels, kernel = weight.dims
+            chain = Chain(matrix, self._names)
+            size = chain.add("Size", self._given)
+            shape = self._placed.integers(kernel * channels, n)
+            shape = chain.add("Add", chain.add("Sub", size, size), shape)
+            self._shared[key] = chain.add("Reshape", matrix, shape)
+            self.first.extend(chain.nodes)
+        return self._shared[key]
+
     def _derived(
         self, name: str, weight: Derived, state: GraphState, nodes: list[NodeProto]
     ) -> str:
@@ -293,11 +316,11 @@ class Emitter:
             product = self._widened(chain, node.input[0], len(weight.dims), product)
         if len(node.input) > 2 and node.input[2]:
             bias = self._as_fp32(chain, node.input[2], weight, state)
-            if (beta := _factor(node, "beta")) != 1.0:
+            if (beta := factor(node, "beta")) != 1.0:
                 bias = chain.add("Mul", bias, self._placed.number(beta))
             product = chain.add("Add", product, bias)
         if named := activation(node):
-            product = chain.add(named, product, **_of_activation(node))
+            product = chain.add(named, product, **of_activation(node))
         return product
 
     @staticmethod
@@ -329,7 +352,7 @@ class Emitter:
         """INT8 [K, N] with the scales and zero points of its N output channels."""
         turn = _stored_as_n_k(node, weight)
         weight = _matrix(weight)
-        value, scale, zero = self._placed.matrix(weight, turn, _factor(node, "alpha"))
+        value, scale, zero = self._placed.matrix(weight, turn, factor(node, "alpha"))
         if turn and self._placed.is_tied(weight, 1):  # onnxruntime turns a constant once, at load
             key = ("turned", weight.key, str(weight.dims))
             own = Chain(chain.base, self._names)
@@ -338,19 +361,6 @@ class Emitter:
                 key, state, own, chain.nodes, lambda c: c.add("Transpose", int8, perm=[1, 0])
             )
         return value, scale, zero
-
-
-def activation(node: NodeProto) -> str:
-    """Return the operator that a fused node applies to its result, or nothing."""
-    name = attribute(node, "activation", b"") if node.op_type == "FusedGemm" else b""
-    assert isinstance(name, bytes)
-    return name.decode()
-
-
-def _of_activation(node: NodeProto) -> dict[str, float]:
-    prefix = "activation_"
-    given = (a.name for a in node.attribute if a.name.startswith(prefix))
-    return {name.removeprefix(prefix): _factor(node, name) for name in given}
 
 
 def _matrix(weight: Constant) -> Constant:
@@ -370,9 +380,3 @@ def _product(chain: Chain, x: Quantized, w: Quantized) -> str:
 def _stored_as_n_k(node: NodeProto, weight: Constant) -> bool:
     """Tell whether the weight's bytes are those of [N, K], so that [K, N] is their transpose."""
     return bool(attribute(node, "transB", 0)) != weight.transposed
-
-
-def _factor(node: NodeProto, name: str) -> float:
-    value = attribute(node, name, 1.0)
-    assert isinstance(value, float)
-    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
@@ -86,14 +86,15 @@ class Plan:
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
         self._source = source
-        self._emitter = Emitter(
-            self.layout, all_names(model), source, files, scratch,
-            per_channel=recipe.granularity == "per_channel", learned=learned,
-        )  # fmt: skip
         self._before = learned
         inputs = {value.name for value in model.graph.input}
         # Values that are made of weights that a caller may give: the names of these.
         self._given = {t.name: t.name for t in model.graph.initializer if t.name in inputs}
+        self._emitter = Emitter(
+            self.layout, all_names(model), source, files, scratch,
+            per_channel=recipe.granularity == "per_channel", learned=learned,
+            given=_tensor_input(model.graph, self._given),
+        )  # fmt: skip
         self._rule = Rule(recipe, recipe.excluded(model), opset, learned, self._given)
         self._unpacking = Unpacking()
         self._in_fp32: set[str] = set()  # keys of constants that are read as they were
@@ -281,6 +282,12 @@ class Plan:
             return tensor
         kept = Segment(tensor.name, tensor.data_type, dims, len(raw), constant(raw))
         return self.layout.add(kept)
+
+
+def _tensor_input(graph: GraphProto, optional: Collection[str]) -> str:
+    """Return the name of an input that is a tensor and must be given; nothing without one."""
+    inputs = (v.name for v in graph.input if v.type.HasField("tensor_type"))
+    return next((name for name in inputs if name not in optional), "")
 
 
 def _without_weights(graph: GraphProto) -> list[Decision]:

@@ -11,7 +11,8 @@ from ..model.checks import is_known
 from ..model.learned import Learned
 from ..model.weights import Constant, Derived, attribute, is_worth, rows, saves, shrinks
 from .conv1d import windows
-from .forms import ACTIVATIONS, BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, activation
+from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY
+from .fused import ACTIVATIONS, activation
 from .operators import BY_ROWS, FUSED, LAST, WEIGHTS
 from .recipe import EXCLUDED, Recipe, shown
 

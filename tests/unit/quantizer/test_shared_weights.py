@@ -168,3 +168,37 @@ def test_a_search_works_with_shared_weights(tmp_path):
     result = quantize(src, out, Recipe(), proof=Proof(quality={"mse": 1e-12}, required=False))
     assert len(result["quality_path"]) > 1
     assert {d["form"] for d in decisions(result)} == {"weight_int8"}
+
+
+def wide(result: str, x: str = "x") -> onnx.NodeProto:
+    return helper.make_node("Conv", [x, "w"], [result], name=f"conv_{result}", pads=[2, 2])
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [choice("y", [wide("a")], [wide("b")])],
+        [wide("z"), choice("y", [wide("a", "z")], [helper.make_node("Neg", ["z"], ["b"])])],
+        [choice("y", [wide("a"), choice("n", [wide("d", "a")], [wide("e", "a")])], [wide("b")])],
+    ],
+    ids=["both branches", "outside and a branch", "an If within an If"],
+)
+def test_the_matrix_of_a_convolution_is_packed_for_no_graph_where_several_read_it(tmp_path, nodes):
+    """A constant would be packed again for each: nobody reads it but the Reshape."""
+    channels = 128
+    src = models.save(
+        tmp_path / "m.onnx", nodes, {"w": W(channels, channels, 5)},
+        {"c": (BOOL, []), "x": (FLOAT, [1, channels, 9])}, {"y": (FLOAT, None)},
+    )  # fmt: skip
+    out = tmp_path / "out.onnx"
+    assert {d["form"] for d in decisions(quantize(src, out, Recipe()))} == {"dynamic_int8"}
+    model = read_model(out)
+    readers = Counter(
+        n.op_type for g in all_graphs(model.graph) for n in g.node if "w_quantized" in n.input
+    )
+    assert readers == {"Reshape": 1}
+    x = np.random.default_rng(3).standard_normal((1, channels, 9)).astype(np.float32)
+    for c in (True, False):
+        (was,), (now,) = (models.run(p, x=x, c=np.array(c)) for p in (src, out))
+        assert models.cosine(was, now) > 0.999
+    assert not quantize(src, out, Recipe())["changed"]
