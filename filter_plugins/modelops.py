@@ -20,7 +20,7 @@ from modelops.config import plan as planning
 from modelops.config import slurped
 from modelops.config.wanted import Wanted
 from modelops.environment import wheelhouse
-from modelops.execution import batches, controller
+from modelops.execution import batches, controller, transport
 from modelops.judging import gates, release, status
 from modelops.pair import known_golden, names, received
 from modelops.pair import manifest as manifests
@@ -130,6 +130,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "unreached": unreachable.told,
     "validation_tests": validation.tests,
     "wheels": wheels,
+    "windows_over": transport.windows_over,
 }
 
 

@@ -72,6 +72,13 @@ options:
     description: The oldest build of Windows.
     type: int
     default: 17763
+  windows_over:
+    description:
+      - Over what Ansible reaches a Windows host. The limits of a WinRM shell are looked at with
+        V(winrm) alone.
+    type: str
+    choices: [winrm, ssh]
+    default: winrm
   winrm_memory_mb:
     description: The least MaxMemoryPerShellMB.
     type: int
@@ -143,6 +150,7 @@ MODULE: dict[str, Any] = {
         "memory": {"type": "int", "default": 500000000},
         "memory_installed": {"type": "int", "default": 24000000000},
         "windows_build": {"type": "int", "default": 17763},
+        "windows_over": {"type": "str", "choices": ["winrm", "ssh"], "default": "winrm"},
         "winrm_memory_mb": {"type": "int", "default": 512},
         "winrm_processes": {"type": "int", "default": 10},
         "winrm_shells": {"type": "int", "default": 5},

@@ -26,9 +26,9 @@ MARK = "@@modelops answers@@"
 OLDEST = (3, 11)
 SHORT = (
     "Python had no memory left, is not whole, or Windows' application control blocks a part of it."
-    " See how much WinRM allows a shell (MaxMemoryPerShellMB in WSMan:\\localhost\\Shell), what"
-    " else runs there, that this Python starts by hand, and Windows Security > App & browser"
-    " control."
+    " See how much WinRM, if used, allows a shell (MaxMemoryPerShellMB in"
+    " WSMan:\\localhost\\Shell), what else runs there, that this Python starts by hand, and"
+    " Windows Security > App & browser control."
 )
 
 

@@ -83,6 +83,12 @@ class Bridge(Background):
                 " background by itself, and shows how far it is. Remove `async` and `poll`; the"
                 " limit is limit_s where the module has it, and the variable bridge_job_limit_s."
             )
+        if getattr(self._connection, "transport", "") == "psrp":
+            return failed(
+                "`ansible_connection: psrp` is not for this project: its shells let no job out but"
+                " by WMI, for which a user who is no administrator has no right. Take winrm or ssh"
+                " (docs/windows-setup.md)."
+            )
         if self.how.posix_only:
             return failed(f"{self.module} cannot run on a Windows host: {self.how.posix_only}")
         try:

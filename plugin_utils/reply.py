@@ -59,14 +59,15 @@ def explain(raw: Mapping[str, Any], python: str) -> str:
         return f"the environment of {python} is broken ({tail}). Make it anew."
     if "MemoryError" in tail or rc in (0xC0000017, 0xC000012D, -1073741801, -1073741523):
         return (
-            "Python had no memory left. See how much WinRM allows a shell (MaxMemoryPerShellMB in"
-            f" WSMan:\\localhost\\Shell), and what else runs there. It ended with: {tail}"
+            "Python had no memory left. See how much WinRM, if used, allows a shell"
+            f" (MaxMemoryPerShellMB in WSMan:\\localhost\\Shell), and what else runs there."
+            f" It ended with: {tail}"
         )
     cause = f"exit code {rc}, {said}" if said else f"exit code {rc}"
     return (
         f"Python on the host gave no answer ({cause}). If it was ended from outside, see the event"
-        " log, an antivirus, and how much memory WinRM allows a shell (MaxMemoryPerShellMB in"
-        f" WSMan:\\localhost\\Shell). It said last: {tail or 'nothing'}"
+        " log, an antivirus, and how much memory WinRM, if used, allows a shell"
+        f" (MaxMemoryPerShellMB in WSMan:\\localhost\\Shell). It said last: {tail or 'nothing'}"
     )
 
 

@@ -164,7 +164,7 @@ class WindowsJob:
                 f"the run on the host is gone{process}: Windows was restarted, or"
                 " ended the process, perhaps for want of memory. Run again: what it left behind"
                 " is cleared up. If it happens again, see the event log, and how much memory"
-                " WinRM allows a shell (MaxMemoryPerShellMB in WSMan:\\localhost\\Shell)."
+                " WinRM, if used, allows a shell (MaxMemoryPerShellMB in WSMan:\\localhost\\Shell)."
             )
         if seen["state"] == "waiting" and time.monotonic() - self._started > self._start_s:
             return (

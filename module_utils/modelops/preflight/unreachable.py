@@ -56,8 +56,8 @@ _REASONS = (
     (
         r"\[Errno 111\]|Connection refused|HostUnreachable",
         "nothing listens at that port",
-        "See that the service runs there (on Windows: Get-Service WinRM), and that ansible_port is"
-        " its port.",
+        "See that the service runs there (on Windows: Get-Service WinRM, sshd), and that"
+        " ansible_port is its port.",
     ),
     (
         r"\[Errno -[235]\]|Name or service not known"

@@ -48,7 +48,7 @@ def check_windows(params: Mapping[str, Any]) -> list[Finding]:
     return [
         check_version(params["windows_build"]),
         *check_memory(params["memory"], params["memory_installed"]),
-        *check_quotas(quotas(wanted), wanted),
+        *(check_quotas(quotas(wanted), wanted) if params["windows_over"] == "winrm" else []),
         *check_app_control(value(app_control.STATE, "VerifiedAndReputablePolicyState")),
         *check_language_mode(ask(LANGUAGE_MODE, params["call_limit_s"]).text),
         check_long_paths(value(FILE_SYSTEM, "LongPathsEnabled")),

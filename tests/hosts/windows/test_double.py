@@ -160,7 +160,7 @@ def test_win_copy(windows, place, tmp_path):
     assert copied["dest"] == f"{PLACE}\\d\\new"
     assert "Cannot copy src file" in absent["msg"] and "does not exist" in absent["msg"]
     assert folder["msg"] == "double: it does not play win_copy of a folder"
-    assert not list(windows.path(r"C:\windows\Temp").glob("ansible-tmp-*"))
+    assert not list(windows.path("%TEMP%").glob("ansible-tmp-*"))
 
 
 def test_win_command(windows, place):

@@ -77,7 +77,7 @@ def test_made_and_left_alone(windows, made):
         "1.0", "1.0", f"{NAME}\\venv\r\n",
     ]  # fmt: skip
     assert file_names(made.wheels) == file_names(made.house)
-    assert not list(windows.path(r"C:\windows\Temp").glob("ansible-tmp-*"))
+    assert not list(windows.path("%TEMP%").glob("ansible-tmp-*"))
     # What the environment has already is asked of no controller's wheelhouse.
     assert changed(make(windows, made, python_runtime_wheelhouse="/absent")) == []
 

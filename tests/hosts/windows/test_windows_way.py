@@ -1,9 +1,10 @@
-"""The whole way: a Windows builder over WinRM, three Linux hosts with systemd, and back."""
+"""The whole way: a Windows builder over WinRM or SSH, three Linux hosts with systemd, and back."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -19,8 +20,8 @@ PAIR = ("agi_audio_core_int8.onnx", "agi_audio_core_int8.onnx.data")
 class Site:
     """A Windows builder in the network of three Linux targets."""
 
-    def __init__(self, fleet: Fleet, windows: WindowsBed) -> None:
-        self.fleet, self.windows = fleet, windows
+    def __init__(self, fleet: Fleet, windows: WindowsBed, reached: dict[str, Any]) -> None:
+        self.fleet, self.windows, self._reached = fleet, windows, reached
         self.models = windows.path(rf"{HOME}\models\onnx")
 
     def provision(self) -> None:
@@ -37,21 +38,27 @@ class Site:
         builder = yaml.safe_load(
             (ROOT / "inventory/staging/group_vars/builder/main.yml").read_text()
         )
-        reached = self.windows.inventory_vars()
-        del reached["ansible_python_interpreter"]
-        builder |= reached | {
-            "sarai_builder_python": self.windows.python,
-            "sarai_builder_base_python": self.windows.python,
-        }
+        kept = {key: value for key, value in builder.items() if not key.startswith("ansible_")}
+        kept["ansible_python_interpreter"] = builder["ansible_python_interpreter"]
+        del self._reached["ansible_python_interpreter"]
+        builder = (
+            kept
+            | self._reached
+            | {
+                "sarai_builder_python": self.windows.python,
+                "sarai_builder_base_python": self.windows.python,
+            }
+        )
         known["all"]["children"]["builder"]["hosts"] = {"pc": builder}
         self.fleet.bed.inventory.write_text(yaml.safe_dump(known))
 
 
-@pytest.fixture(scope="module")
-def site(available) -> Iterator[Site]:
+@pytest.fixture(scope="module", params=["winrm", "ssh"])
+def site(available, request) -> Iterator[Site]:
     name = f"w{os.getpid()}"
     with bed(name) as own, windows_bed(name, own.namespace, f"{NET}.1") as windows:
-        site = Site(Fleet(own), windows)
+        by = {"winrm": windows.inventory_vars, "ssh": windows.ssh_vars}[request.param]
+        site = Site(Fleet(own), windows, by())
         site.provision()
         yield site
 
@@ -82,7 +89,7 @@ def test_from_windows_to_three_hosts_and_back_without_it(site):
     assert "changed=0" in again.stdout
     for line in again.stdout.splitlines():
         assert "changed=" not in line or "changed=0" in line, again.stdout
-    site.windows.stop_service()
+    site.windows.down()
     back = fleet.run("rollback.yml")
     assert back.returncode == 0, back.stdout
     for host in HOSTS:

@@ -4,7 +4,8 @@
 
 What is real and what is played stands in docs/windows-fidelity.md. The state of a bed is a folder:
 `prefix` (drive C: is `prefix/drive_c`), `host.json`, `ca.pem`, `server.pem`, `expired.pem`,
-`faults.json` (what a test breaks), `log` (what clients asked for, a JSON list a line).
+`ssh_key`, `known_hosts`, `faults.json` (what a test breaks), `log` (what clients asked for, a JSON
+list a line).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 import wine
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 from winrm_double.programs import Programs
 
@@ -77,6 +78,7 @@ class WindowsBed:
         self.state.chmod(0o700)
         shutil.copytree(cache, self.prefix, symlinks=True, copy_function=_shared)
         _certificates(self.state, self._address)
+        _ssh_keys(self.state)
         environment = wine.environment(self.prefix)
         host = {
             "user": USER, "password": secrets.token_urlsafe(18), "address": self._address,
@@ -134,6 +136,20 @@ class WindowsBed:
             "ansible_winrm_ca_trust_path": str(self.state / "ca.pem"),
             "ansible_user": host["user"],
             "ansible_password": host["password"],
+            "ansible_python_interpreter": self.python,
+        }
+
+    def ssh_vars(self) -> dict[str, Any]:
+        """Return the variables with which Ansible reaches the host over SSH."""
+        port = json.loads((self.state / "ports").read_text())[2]
+        return {
+            "ansible_connection": "ssh",
+            "ansible_shell_type": "powershell",
+            "ansible_host": self._address,
+            "ansible_port": port,
+            "ansible_user": "root",  # of this machine; in Wine everybody is
+            "ansible_ssh_private_key_file": str(self.state / "ssh_key"),
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.state / 'known_hosts'}",
             "ansible_python_interpreter": self.python,
         }
 
@@ -305,6 +321,24 @@ def _certificates(folder: Path, address: str) -> None:
             certificate.public_bytes(serialization.Encoding.PEM) + _pem(key)
         )
     (folder / "ca.pem").write_bytes(cas["ca"][0].public_bytes(serialization.Encoding.PEM))
+
+
+def _ssh_keys(folder: Path) -> None:
+    """Make the key of sshd and that of the client, and let each know the other."""
+    for private, public, who in (
+        ("ssh_host_key", "known_hosts", "* "),
+        ("ssh_key", "authorized_keys", ""),
+    ):
+        key = ed25519.Ed25519PrivateKey.generate()
+        form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+        (folder / public).write_text(f"{who}{key.public_key().public_bytes(*form).decode()}\n")
+        made = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+        (folder / private).touch(mode=0o600)
+        (folder / private).write_bytes(made)
 
 
 def _ca(name: str, now: datetime.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

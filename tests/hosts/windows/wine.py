@@ -25,6 +25,7 @@ ROOT = HERE.parents[2]
 CACHE = Path(os.environ.get("MODELOPS_BED_CACHE", "/var/cache/modelops-bed"))
 PACKAGES = {
     "wine": "wine", "wineserver": "wine64", "x86_64-w64-mingw32-gcc": "gcc-mingw-w64-x86-64-win32",
+    "/usr/sbin/sshd": "openssh-server", "setpriv": "util-linux",
 }  # fmt: skip
 PINS = HERE / "requirements.txt"
 BUILDER_PINS = ROOT / "requirements/builder.txt"

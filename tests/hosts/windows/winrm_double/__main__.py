@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from . import ssh
 from .programs import Programs
 from .wire import Server
 from .wsman import Faults, Host
@@ -31,6 +32,8 @@ def main() -> None:
     faults = Faults(folder / "faults.json")
     host = Host(own, faults, folder / "log", given["user"], given["password"])
     resident = _resident(own, given["environment"])
+    ssh.serve(folder, host)
+    sshd, ssh_port = ssh.sshd(folder, given["address"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     servers: list[Server] = []
     certificate, boot = "", faults.get("boot", 0)
@@ -57,11 +60,12 @@ def main() -> None:
                     servers[-1].start()
                 ports = [server.server_address[1] for server in servers]
                 ready = folder / "ports.part"
-                ready.write_text(json.dumps(ports))
+                ready.write_text(json.dumps([*ports, ssh_port]))
                 ready.rename(folder / "ports")
             time.sleep(WATCH_S)
     finally:
         resident.kill()
+        sshd.kill()
 
 
 def _resident(own: Programs, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 WINDOWS = r"C:\windows"
-TEMP = r"C:\windows\Temp"
 POLL_S = 0.1
 COMMAND_LINE_MAX = 32767  # of CreateProcess, in characters
 # What of cmd is played: one command of its own, or a program with a full path.
@@ -36,13 +35,14 @@ class Programs:
         self.root = prefix / "drive_c"
         self._environment = environment
         self.profile = rf"C:\users\{user}"
+        temp = rf"{self.profile}\AppData\Local\Temp"
         self.variables = {
             "APPDATA": rf"{self.profile}\AppData\Roaming", "COMPUTERNAME": "WINHOST",
             "LOCALAPPDATA": rf"{self.profile}\AppData\Local", "PROGRAMDATA": r"C:\ProgramData",
             "PROGRAMFILES": r"C:\Program Files", "SYSTEMDRIVE": "C:", "SYSTEMROOT": WINDOWS,
-            "TEMP": TEMP, "TMP": TEMP, "USERNAME": user, "USERPROFILE": self.profile,
+            "TEMP": temp, "TMP": temp, "USERNAME": user, "USERPROFILE": self.profile,
         }  # fmt: skip
-        for folder in (TEMP, self.profile):
+        for folder in (temp, self.profile):
             self.path(folder).mkdir(parents=True, exist_ok=True)
 
     def expand(self, text: str) -> str:

@@ -176,11 +176,15 @@ class Command:
         self.process: Any = None
         threading.Thread(target=self._run, daemon=True).start()
 
-    def _run(self) -> None:
+    def work(self) -> int:
+        """Do what its line says."""
         from .shells import run_command
 
+        return run_command(self)
+
+    def _run(self) -> None:
         try:
-            code = run_command(self)
+            code = self.work()
         except UnsupportedError as error:
             self.write(err=f"double: it does not play {error}\r\n".encode())
             code = 250
