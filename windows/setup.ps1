@@ -1,6 +1,7 @@
 <#
 .SYNOPSIS
-    Lets one controller run Ansible on this Windows 11 PC over WinRM with HTTPS; -Undo takes it back.
+    Lets one controller run Ansible on this Windows 11 PC, over WinRM with HTTPS or over SSH with a
+    key; -Undo takes it back.
 .DESCRIPTION
     Runs in Windows PowerShell 5.1 and in PowerShell 7. Not yet run on a real Windows: begin with
     -WhatIf, which tells what would change, and changes nothing.
@@ -8,9 +9,11 @@
     Each setting below has what it should be, how to read it and how to set it. One that is right
     stays as it is, so a second run changes nothing. What a setting was before is recorded, and -Undo
     sets that again. One that fails does not keep the others back: the end names all that failed.
-    docs/windows-setup.md says why each is there.
+    -PublicKey chooses SSH. docs/windows-setup.md says why each setting is there.
 .EXAMPLE
     .\setup.ps1 -Controller 192.168.1.20 -HostName agi-win-production.home.arpa -WhatIf
+.EXAMPLE
+    .\setup.ps1 -Controller 192.168.1.20 -PublicKey 'ssh-ed25519 AAAA... ansible'
 .EXAMPLE
     .\setup.ps1 -Undo
 #>
@@ -20,21 +23,29 @@
 param(
     # Addresses of the machine that runs Ansible: the firewall lets in no other.
     [Parameter(Mandatory, ParameterSetName = 'Setup')]
+    [Parameter(Mandatory, ParameterSetName = 'Ssh')]
     [string[]] $Controller,
 
     # Names or addresses by which it reaches this PC (ansible_host): the certificate is for these.
     [Parameter(Mandatory, ParameterSetName = 'Setup')]
     [string[]] $HostName,
 
+    # The controller's public key, the line of its .pub file: SSH is set up, and WinRM is left alone.
+    [Parameter(Mandatory, ParameterSetName = 'Ssh')]
+    [string] $PublicKey,
+
     # Addresses of the Linux targets. Only needed where this PC's firewall blocks what goes out.
     [Parameter(ParameterSetName = 'Setup')]
+    [Parameter(ParameterSetName = 'Ssh')]
     [string[]] $Target,
 
     # The local account that Ansible logs on with (ansible_user), and the folder it may change.
     [Parameter(ParameterSetName = 'Setup')]
+    [Parameter(ParameterSetName = 'Ssh')]
     [string] $User = 'sarai-builder',
 
     [Parameter(ParameterSetName = 'Setup')]
+    [Parameter(ParameterSetName = 'Ssh')]
     [string] $Folder = 'C:\SARAi_v2',
 
     [Parameter(Mandatory, ParameterSetName = 'Undo')]
@@ -55,6 +66,11 @@ $certificateFile = "$own\winrm-ca.pem"
 $store = 'Cert:\LocalMachine\My'
 $label = 'sarai-modelops WinRM'
 $description = 'Ansible over WinRM (sarai-modelops)'
+# What one of the two ways needs is left alone where the other is set up.
+$over = if ($PublicKey) { 'SSH' } else { 'WinRM' }
+$sshCapability = 'OpenSSH.Server~~~~0.0.1.0'
+$sshFolder = "$env:ProgramData\ssh"
+$sshRegistry = 'HKLM:\SOFTWARE\OpenSSH'
 
 # --- What was asked for
 
@@ -77,6 +93,9 @@ function Assert-Parameter {
             if (-not (Test-Address $address)) {
                 "-Controller or -Target '$address' is no address. $list"
             }
+        }
+        if ($PublicKey -and $PublicKey -cnotmatch '^[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [ !#-:<-~]*)?\z') {
+            '-PublicKey is no public key: give the one line of a .pub file, in quotes.'
         }
         if ($User -notmatch '^[\w-][\w.-]{0,19}$') {
             "-User '$User' is no name for an account: at most 20 letters, digits, '.', '_' and '-'."
@@ -101,6 +120,13 @@ function Read-Password {
     if (-not $texts[0]) { throw 'The password is empty. Nothing was changed: run this again.' }
     if ($texts[0] -cne $texts[1]) { throw 'The two passwords differ. Nothing was changed: run this again.' }
     $first
+}
+
+function Get-RandomPassword {
+    # With a key nobody needs it, so nobody gets to know it.
+    $bytes = [byte[]]::new(32)
+    [Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($bytes)
+    [Net.NetworkCredential]::new('', "$([Convert]::ToBase64String($bytes))-aA1").SecurePassword
 }
 
 # --- The account and its certificate
@@ -354,23 +380,117 @@ function Test-PortText([string] $Text, [int] $Port) {
     ($first, $last -match '^\d+$').Count -eq 2 -and [int] $first -le $Port -and $Port -le [int] $last
 }
 
-function Get-OtherRule {
+function Get-OtherRule([int] $Port) {
     $filters = Get-NetFirewallPortFilter -PolicyStore ActiveStore -Protocol TCP -ErrorAction Stop |
-        Where-Object { @($_.LocalPort) | Where-Object { Test-PortText $_ 5986 } }
+        Where-Object { @($_.LocalPort) | Where-Object { Test-PortText $_ $Port } }
     if (-not $filters) { return }
     $filters | Get-NetFirewallRule -PolicyStore ActiveStore -ErrorAction Stop |
-        Where-Object { "$($_.Enabled) $($_.Direction)" -eq 'True Inbound' -and $_.Name -ne 'sarai-modelops-winrm' }
+        Where-Object { "$($_.Enabled) $($_.Direction)" -eq 'True Inbound' -and $_.Name -notlike 'sarai-modelops-*' }
 }
 
-function Show-OtherRule {
-    try { $rules = @(Get-OtherRule) } catch {
-        Write-Warning "Whether other firewall rules are for port 5986, too, cannot be read: $($_.Exception.Message)"
+function Show-OtherRule([int] $Port) {
+    try { $rules = @(Get-OtherRule $Port) } catch {
+        Write-Warning "Whether other firewall rules are for port $Port, too, cannot be read: $($_.Exception.Message)"
         return
     }
     foreach ($rule in $rules) {
         $does = if ("$($rule.Action)" -eq 'Allow') { 'lets others in' } else { 'may keep the controller out' }
-        Write-Warning ("The firewall rule '$($rule.DisplayName)' for port 5986 $does." +
+        Write-Warning ("The firewall rule '$($rule.DisplayName)' for port $Port $does." +
             " If you do not need it: Disable-NetFirewallRule -Name '$($rule.Name)'")
+    }
+}
+
+function Get-SshRule {
+    # The rule that comes with the server lets in everybody. Only where this script brought the
+    # server: another one may have other users.
+    if ($before['OpenSSH server'] -ne '') { return }
+    Get-NetFirewallRule -ErrorAction Stop | Where-Object { $_.Name -eq 'OpenSSH-Server-In-TCP' }
+}
+
+# --- The SSH server: its texts are read and written byte by byte (Latin 1)
+
+$latin = [Text.Encoding]::GetEncoding(28591)
+$mark = '# sarai-modelops'
+
+function Test-SshServer {
+    [bool](Get-Service -Name sshd -ErrorAction SilentlyContinue)
+}
+
+function Set-SshServer([string] $Value) {
+    # Not Remove-Service: what Windows brought, Windows takes away.
+    if ($Value) { $null = Add-WindowsCapability -Online -Name $sshCapability }
+    else { $null = Remove-WindowsCapability -Online -Name $sshCapability }
+}
+
+function Get-SshLines([string] $File) {
+    if (Test-Path -LiteralPath $File) { [IO.File]::ReadAllText($File, $latin).TrimEnd() -split '\r?\n' }
+}
+
+function Get-SshBlock {
+    # Our lines of sshd_config, between two marks.
+    $inside = $false
+    $lines = foreach ($line in @(Get-SshLines "$sshFolder\sshd_config")) {
+        if ($line -eq "$mark end") { $inside = $false }
+        if ($inside) { $line }
+        if ($line -eq "$mark begin") { $inside = $true }
+    }
+    $lines -join '; '
+}
+
+function Set-SshBlock([string] $Value) {
+    # Last in the file, where a block changes nothing for anybody else. sshd makes the file when it
+    # starts for the first time.
+    $file = "$sshFolder\sshd_config"
+    $inside = $false
+    $lines = @(foreach ($line in @(Get-SshLines $file)) {
+            if ($line -eq "$mark begin") { $inside = $true }
+            if (-not $inside) { $line }
+            if ($line -eq "$mark end") { $inside = $false }
+        })
+    if ($inside) { throw "$file has '$mark begin' and no '$mark end': mend it by hand" }
+    if ($Value) { $lines += @("$mark begin") + ($Value -split '; ') + "$mark end" }
+    [IO.File]::WriteAllText("$file.new", ($lines -join "`r`n") + "`r`n", $latin)
+    # Keeps the rights of the file.
+    [IO.File]::Replace("$file.new", $file, [NullString]::Value)
+    Restart-Service -Name sshd -Force
+}
+
+function Get-KeyFile {
+    # Not in the profile: that is made at the first logon, and the account could write it.
+    "$sshFolder\${User}_authorized_keys"
+}
+
+function Get-AccountKey {
+    $file = Get-KeyFile
+    if (-not (Test-Path -LiteralPath $file)) { return }
+    $trusted = $names.SY, $names.BA
+    $sid = Get-AccountSid
+    foreach ($entry in (Split-Descriptor (Get-Acl -LiteralPath $file).Sddl).Entries) {
+        if ($entry.Sid -in $trusted -or ($entry.Sid -eq $sid -and -not ($entry.Mask -band $changing))) { continue }
+        "wrong: rights $($entry.Text)" # sshd would refuse the file
+    }
+    (@(Get-SshLines $file)) -join '; '
+}
+
+function Set-AccountKey([string] $Value) {
+    $file = Get-KeyFile
+    if (-not $Value) {
+        Remove-Item -LiteralPath $file -Force
+        return
+    }
+    [IO.File]::WriteAllText($file, (($Value -split '; ') -join "`r`n") + "`r`n", $latin)
+    $acl = Get-Acl -LiteralPath $file
+    $acl.SetSecurityDescriptorSddlForm("D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FR;;;$(Get-AccountSid))", 'Access')
+    Set-Acl -LiteralPath $file -AclObject $acl
+}
+
+function Set-DefaultShell([string] $Value) {
+    if ($Value) {
+        if (-not (Test-Path -LiteralPath $sshRegistry)) { $null = New-Item -Path $sshRegistry }
+        $shell = @{ LiteralPath = $sshRegistry; Name = 'DefaultShell'; Value = $Value }
+        New-ItemProperty @shell -PropertyType String -Force
+    } else {
+        Remove-ItemProperty -LiteralPath $sshRegistry -Name DefaultShell
     }
 }
 
@@ -404,19 +524,20 @@ function Test-PublicRefusal([Management.Automation.ErrorRecord] $Fault) {
 
 $readValue = { param($It) Get-WinRMValue $It.Path }
 $writeValue = { param($It, $Value) Set-WinRMValue $It.Path $Value }
+$readService = { param($It) (Get-Service -Name $It.Service).($It.Path) }
 $readRule = { param($It) Get-Rule $It }
 $writeRule = { param($It, $Value) Set-Rule $It $Value }
 
 function Get-AllSettings {
     @{
-        Name = 'start of the WinRM service'; Want = 'Automatic'
-        Get = { (Get-Service -Name WinRM).StartType }
-        Set = { param($It, $Value) Set-Service -Name WinRM -StartupType $Value }
+        Name = 'start of the WinRM service'; Want = 'Automatic'; Over = 'WinRM'
+        Service = 'WinRM'; Path = 'StartType'; Get = $readService
+        Set = { param($It, $Value) Set-Service -Name $It.Service -StartupType $Value }
     }
     @{
-        Name = 'state of the WinRM service'; Want = 'Running'
-        Get = { (Get-Service -Name WinRM).Status }
-        Set = { param($It, $Value) Set-Service -Name WinRM -Status $Value }
+        Name = 'state of the WinRM service'; Want = 'Running'; Over = 'WinRM'
+        Service = 'WinRM'; Path = 'Status'; Get = $readService
+        Set = { param($It, $Value) Set-Service -Name $It.Service -Status $Value }
     }
     @{
         # Not an administrator, and member of no group: what it may do follows.
@@ -427,7 +548,7 @@ function Get-AllSettings {
     @{
         # "Remote Management Users" opens PowerShell's own endpoint. The shell that Ansible's winrm
         # connection opens is guarded by this descriptor alone.
-        Name = "right of $User to WinRM"; Want = 'read, execute'
+        Name = "right of $User to WinRM"; Want = 'read, execute'; Over = 'WinRM'
         Get = {
             $needed = Get-Mask 'GXGR'
             if (((Get-GrantedMask (Get-RootDescriptor) '') -band $needed) -eq $needed) { 'read, execute' }
@@ -470,7 +591,7 @@ function Get-AllSettings {
     }
     @{
         # Self-signed and no CA: who trusts the file trusts this PC, and nothing that it could sign.
-        Name = 'certificate'; Want = "${label}: $HostName"
+        Name = 'certificate'; Want = "${label}: $HostName"; Over = 'WinRM'
         Get = {
             $certificate = Get-OwnCertificate
             if ($certificate -and $certificate.NotAfter -lt (Get-Date).AddDays(30)) { 'wrong: expires' }
@@ -480,7 +601,7 @@ function Get-AllSettings {
         Set = { param($It, $Value) Set-OwnCertificate $Value }
     }
     @{
-        Name = 'certificate of the HTTPS listener'
+        Name = 'certificate of the HTTPS listener'; Over = 'WinRM'
         Want = {
             $certificate = Get-OwnCertificate
             if ($certificate) { return $certificate.Thumbprint }
@@ -497,29 +618,29 @@ function Get-AllSettings {
         Set = { param($It, $Value) Set-Listener HTTPS $(if ($Undo) { $Value } else { "*|5986||$Value|true" }) }
     }
     @{
-        Name = 'HTTP listener'; Want = ''
+        Name = 'HTTP listener'; Want = ''; Over = 'WinRM'
         Get = { Get-ListenerText HTTP }
         Set = { param($It, $Value) Set-Listener HTTP $Value }
     }
     @{
-        Name = 'Basic authentication'; Want = 'false'
+        Name = 'Basic authentication'; Want = 'false'; Over = 'WinRM'
         Path = 'Service\Auth\Basic'; Get = $readValue; Set = $writeValue
     }
     @{
-        Name = 'Negotiate authentication (NTLM)'; Want = 'true'
+        Name = 'Negotiate authentication (NTLM)'; Want = 'true'; Over = 'WinRM'
         Path = 'Service\Auth\Negotiate'; Get = $readValue; Set = $writeValue
     }
     @{
-        Name = 'unencrypted messages'; Want = 'false'
+        Name = 'unencrypted messages'; Want = 'false'; Over = 'WinRM'
         Path = 'Service\AllowUnencrypted'; Get = $readValue; Set = $writeValue
     }
     @{
-        Name = 'remote shells'; Want = 'true'
+        Name = 'remote shells'; Want = 'true'; Over = 'WinRM'
         Path = 'Shell\AllowRemoteShellAccess'; Get = $readValue; Set = $writeValue
     }
     @{
         # Enough for every call: what takes more runs as a job, outside of the shell. 0 is no limit.
-        Name = 'MB of memory for a shell'
+        Name = 'MB of memory for a shell'; Over = 'WinRM'
         Want = {
             param($Is)
             $now = $Is -as [int]
@@ -528,9 +649,58 @@ function Get-AllSettings {
         Path = 'Shell\MaxMemoryPerShellMB'; Get = $readValue; Set = $writeValue
     }
     @{
-        Name = 'firewall: WinRM over HTTPS from'; Want = if ($Controller) { Join-Address $Controller }
+        Name = 'firewall: WinRM over HTTPS from'; Want = if ($Controller) { Join-Address $Controller }; Over = 'WinRM'
         Rule = 'sarai-modelops-winrm'; Direction = 'Inbound'; LocalPort = '5986'; RemotePort = 'Any'
         Get = $readRule; Set = $writeRule
+    }
+    @{
+        Name = 'OpenSSH server'; Want = 'installed'; Over = 'SSH'
+        Get = { if (Test-SshServer) { 'installed' } }
+        Set = { param($It, $Value) Set-SshServer $Value }
+    }
+    @{
+        Name = 'start of the sshd service'; Want = 'Automatic'; Over = 'SSH'
+        Service = 'sshd'; Path = 'StartType'; Get = $readService
+        Set = { param($It, $Value) Set-Service -Name $It.Service -StartupType $Value }
+    }
+    @{
+        Name = 'state of the sshd service'; Want = 'Running'; Over = 'SSH'
+        Service = 'sshd'; Path = 'Status'; Get = $readService
+        Set = { param($It, $Value) Set-Service -Name $It.Service -Status $Value }
+    }
+    @{
+        # For the whole PC: sshd knows one.
+        Name = 'default shell of sshd'; Over = 'SSH'
+        Want = "$env:SystemRoot\System32\WindowsPowerShell\v1.0\powershell.exe"
+        Get = {
+            if (Test-Path -LiteralPath $sshRegistry) { (Get-ItemProperty -LiteralPath $sshRegistry).DefaultShell }
+        }
+        Set = { param($It, $Value) Set-DefaultShell $Value }
+    }
+    @{
+        Name = "key of $User"; Over = 'SSH'
+        Want = if ($Controller) { "restrict,from=`"$(Join-Address $Controller)`" $PublicKey" }
+        Get = { Get-AccountKey }
+        Set = { param($It, $Value) Set-AccountKey $Value }
+    }
+    @{
+        # A block ends at the next one: what somebody adds below is for all again.
+        Name = "sshd_config: $User"; Over = 'SSH'
+        Want = "Match User $User; AuthorizedKeysFile __PROGRAMDATA__/ssh/${User}_authorized_keys;" +
+        ' AuthenticationMethods publickey; DisableForwarding yes; Match all'
+        Get = { Get-SshBlock }
+        Set = { param($It, $Value) Set-SshBlock $Value }
+    }
+    @{
+        Name = 'firewall: SSH from'; Want = if ($Controller) { Join-Address $Controller }; Over = 'SSH'
+        Rule = 'sarai-modelops-sshd'; Direction = 'Inbound'; LocalPort = '22'; RemotePort = 'Any'
+        Get = $readRule; Set = $writeRule
+    }
+    @{
+        Name = "firewall: the server's own rule"; Over = 'SSH'
+        Want = { if (Get-SshRule) { 'False' } elseif ($WhatIfPreference -and -not (Test-SshServer)) { 'False' } }
+        Get = { (Get-SshRule).Enabled }
+        Set = { param($It, $Value) Set-NetFirewallRule -Name OpenSSH-Server-In-TCP -Enabled $Value -ErrorAction Stop }
     }
     @{
         Name = 'firewall: SSH to the targets'; Want = if ($Target) { Join-Address $Target }
@@ -666,6 +836,15 @@ function Invoke-All([hashtable[]] $All) {
     }
 }
 
+function Show-SshResult {
+    $file = "$sshFolder\ssh_host_ed25519_key.pub"
+    $kind, $key = [IO.File]::ReadAllText($file).Split(' ')[0..1]
+    $digest = [Security.Cryptography.SHA256]::Create().ComputeHash([Convert]::FromBase64String($key))
+    Write-Output 'Everything is as it should be. On the controller put this line into known_hosts, behind the name of'
+    Write-Output "this PC (ansible_host) and a space: $kind $key"
+    Write-Output "or compare there its fingerprint: SHA256:$([Convert]::ToBase64String($digest).TrimEnd('='))"
+}
+
 function Show-Result {
     foreach ($certificate in @(Get-OwnCertificate)) {
         if (-not (Test-Path -LiteralPath $certificateFile)) { Save-Certificate }
@@ -692,14 +871,14 @@ if ($record) {
     throw "There is nothing to undo: $recordFile is not there."
 }
 if (-not $Undo) { Assert-Parameter }
-$settings = @(Get-AllSettings)
+$settings = @(Get-AllSettings | Where-Object { $Undo -or -not $_.Over -or $_.Over -eq $over })
 
 if ($Undo) {
     # WinRM's settings can be read and set only while it runs. In the end it is what it was.
-    foreach ($setting in $settings[0..1]) {
+    $start = @(if ($settings | Where-Object { $_.Over -eq 'WinRM' -and $before.Contains($_.Name) }) { $settings[0..1] })
+    foreach ($setting in $start) {
         if (-not $before.Contains($setting.Name)) { $before[$setting.Name] = Get-Value $setting }
     }
-    $start = @(if ($before.Count -gt 2) { $settings[0..1] })
     [array]::Reverse($settings)
     $back = foreach ($setting in $settings | Where-Object { $before.Contains($_.Name) }) {
         $copy = $setting.Clone()
@@ -711,12 +890,15 @@ if ($Undo) {
     Remove-Item -LiteralPath $own -Recurse -Force
     return
 }
-if (Get-NetConnectionProfile -ErrorAction Stop | Where-Object { "$($_.NetworkCategory)" -eq 'Public' }) {
+$public = Get-NetConnectionProfile -ErrorAction Stop | Where-Object { "$($_.NetworkCategory)" -eq 'Public' }
+if ($public -and $over -eq 'WinRM') {
     $text = @(Get-PublicRemedy) -join [Environment]::NewLine
     if ($WhatIfPreference) { Write-Warning $text } else { throw $text }
 }
-if (-not $WhatIfPreference -and -not (Get-Account)) { $password = Read-Password }
+if (-not $WhatIfPreference -and -not (Get-Account)) {
+    $password = if ($over -eq 'SSH') { Get-RandomPassword } else { Read-Password }
+}
 Invoke-All $settings
-Show-OtherRule
+Show-OtherRule $(if ($over -eq 'SSH') { 22 } else { 5986 })
 if ($WhatIfPreference) { return }
-Show-Result
+if ($over -eq 'SSH') { Show-SshResult } else { Show-Result }

@@ -181,7 +181,7 @@ def test_what_only_7_has_is_called_in_7_alone(root):
 
 
 def test_every_setting_can_be_read_set_and_recorded(settings):
-    assert len(settings) == 18
+    assert len(settings) == 26
     assert all({"Name", "Want", "Get", "Set"} <= set(setting) for setting in settings)
     names = [text(setting["Name"]) for setting in settings]
     assert len(set(names)) == len(names)  # the record of what was before has them as keys
@@ -233,11 +233,56 @@ def test_nothing_is_changed_but_what_is_asked_for_and_recorded(root):
     assert changes(root) - free == {
         "Protect-Folder", "Save-Certificate", "Save-Record", "Set-Account", "Set-FolderAccess",
         "Set-Listener", "Set-LogonDenied", "Set-LongPaths", "Set-OwnCertificate", "Set-Rule",
-        "Set-WinRMValue",
+        "Set-WinRMValue", "Set-AccountKey", "Set-DefaultShell", "Set-SshServer",
     }  # fmt: skip
     callers = {name for name, body in own.items() for called, _ in powershell.commands(body)
                if called in ("Set-Setting", "Save-Record")}  # fmt: skip
     assert callers == {"Invoke-All", "Set-Setting"}
+
+
+def test_each_way_in_leaves_the_other_alone(root, settings):
+    """Without -PublicKey nothing of sshd is touched, with it nothing of WinRM."""
+    over = {text(s["Name"]): text(s["Over"]).strip("'") for s in settings if "Over" in s}
+    named = {name: "SSH" for name in over if re.search("ssh|SSH|key of|own rule", name)}
+    assert over == dict.fromkeys(over, "WinRM") | named
+    assert list(over.values()).count("SSH") == 8
+    for setting in settings:
+        parts = " ".join(text(setting[part]) for part in ("Want", "Get", "Set"))
+        if text(setting["Name"]) not in over:
+            assert not re.search(r"WinRM|Ssh|sshd", parts), text(setting["Name"])
+    source = SCRIPT.read_text()
+    assert "Where-Object { $Undo -or -not $_.Over -or $_.Over -eq $over }" in source
+
+
+@pytest.fixture(scope="module")
+def key_form() -> re.Pattern[str]:
+    """The form that -PublicKey must have; .NET and Python read this one alike."""
+    [form] = re.findall(r"\$PublicKey -cnotmatch '([^']+)'", SCRIPT.read_text())
+    return re.compile(form.replace(r"\z", r"\Z"))
+
+
+@pytest.mark.parametrize(
+    ("key", "fits"),
+    [
+        ("ssh-ed25519 " + "A" * 68 + " ansible@box", True),
+        ("ssh-rsa " + "A" * 370 + "==", True),
+        ("sk-ssh-ed25519@openssh.com " + "A" * 80, True),
+        ("/home/me/.ssh/id.pub", False),
+        ("ssh-ed25519 " + "A" * 68 + "\nssh-ed25519 " + "B" * 68, False),
+        ("ssh-ed25519 " + "A" * 68 + "\n", False),
+        ('command="x" ssh-ed25519 ' + "A" * 68, False),
+        ("ssh-ed25519 " + "A" * 68 + " a; Match all", False),
+    ],
+)
+def test_a_public_key_is_one_line_without_options(key_form, key, fits):
+    assert bool(key_form.search(key)) == fits
+
+
+def test_the_block_of_sshd_config_ends_for_everybody_else(settings):
+    """What somebody writes below it must not be for the account alone."""
+    [block] = [s for s in settings if text(s["Name"]).startswith('"sshd_config')]
+    assert text(block["Want"]).endswith("Match all'")
+    assert "AuthorizedKeysFile __PROGRAMDATA__/ssh/${User}_authorized_keys" in text(block["Want"])
 
 
 def test_a_stopped_winrm_is_never_asked(root):
