@@ -26,6 +26,12 @@ options:
     type: str
     choices: [systemd, systemd_user, command]
     default: systemd
+  helper:
+    description:
+      - For V(systemd), the model for which root's helper restarts the unit and reads its journal
+        (see M(root_helper)). Empty does so with the rights of whoever runs this module.
+    type: str
+    default: ""
   commands:
     description:
       - What runs it, for V(command). C(start), and C(stop) and C(status) where there are some, each
@@ -128,11 +134,12 @@ journal:
   type: str
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
-from ansible.module_utils.modelops.target import commands, served, service, units
+from ansible.module_utils.modelops.target import commands, root_helper, served, service, units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,6 +154,7 @@ MODULE: dict[str, Any] = {
             "choices": ["systemd", "systemd_user", "command"],
             "default": "systemd",
         },
+        "helper": {"type": "str", "default": ""},
         "commands": {"type": "dict", "default": {}},
         "state": {"type": "str", "choices": ["query", "restarted"], "default": "query"},
         "int8": {"type": "path"},
@@ -183,7 +191,8 @@ def _manager(params: Mapping[str, Any]) -> service.Manager:
     for model in (served.INT8, served.FP32):
         if params[model]:
             units.path(params[model], where=model)  # a unit of the host goes back to it
-    return units.Systemd(params["name"], user=params["manager"] == "systemd_user")
+    root = partial(root_helper.call, params["helper"]) if params.get("helper") else None
+    return units.Systemd(params["name"], user=params["manager"] == "systemd_user", root=root)
 
 
 def main() -> None:

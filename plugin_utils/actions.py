@@ -43,6 +43,7 @@ HOW = {
     "release_key": How(posix_only="keys are the controller's."),
     "release_sign": How(posix_only="the controller signs."),
     "release_trust": How(posix_only="a release is for a Linux target."),
+    "root_helper": How(posix_only="it asks for what root does on a Linux target."),
     "sample_model": How(background=True),
     "service_answer": How(posix_only="it asks systemd."),
     "service_health": How(posix_only="it reads /proc."),

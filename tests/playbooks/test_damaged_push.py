@@ -26,9 +26,13 @@ PUSH = [{"ansible.builtin.shell": BRING}, {"artifact_copy": TAKE}]
 def push(tmp_path):
     """Return a function that runs the tasks, with what each push brings."""
     tasks = yaml.safe_load((ROOT / "roles/transfer/tasks/sftp.yml").read_text(encoding="utf-8"))
-    (tmp_path / "sftp").mkdir()
-    for name, content in (("account", ACCOUNT), ("push", PUSH)):
+    (tmp_path / "sftp/become").mkdir(parents=True)
+    for name, content in (("become/account", ACCOUNT), ("push", PUSH)):
         (tmp_path / f"sftp/{name}.yml").write_text(json.dumps(content), encoding="utf-8")
+    for name in ("close", "remove"):
+        text = (ROOT / f"roles/transfer/tasks/sftp/become/{name}.yml").read_text(encoding="utf-8")
+        own = json.dumps(_as_this_user(yaml.safe_load(text)))
+        (tmp_path / f"sftp/become/{name}.yml").write_text(own, encoding="utf-8")
     (tmp_path / "tasks.yml").write_text(json.dumps(_as_this_user(tasks)), encoding="utf-8")
     (tmp_path / "upload/.ssh").mkdir(parents=True)
     play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"include_tasks": "tasks.yml"}]}
@@ -48,6 +52,7 @@ def push(tmp_path):
             "__transfer_uploaded": str(tmp_path / "upload/incoming"),
             "transfer_upload_dir": str(tmp_path / "upload"),
             "__transfer_marker": "# {mark} test",
+            "sarai_privileges": "become",
             "dest": str(tmp_path / "dest"),
             "log": str(tmp_path / "log"),
             "made": made,

@@ -284,6 +284,7 @@ _MODULES: dict[str, dict[str, Check]] = {
     },
     "release_sign": {"signature": signed.is_signature, "serial": signed.is_serial},
     "release_trust": {"serial": _is_bytes},
+    "root_helper": {"findings": _list_of(_FINDING)},
     "service_answer": {
         "compared": _is_bool, "cosine": _is_number, "equal": _is_bool, "repeats": _is_bool,
         "problem": _is_text,

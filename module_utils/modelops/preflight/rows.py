@@ -16,8 +16,11 @@ Host = Mapping[str, Any]
 Rows = Mapping[str, list[Finding]]
 HEADER = ("level", "check", "value", "wanted")
 KEYS = ("level", "check", "value", "threshold")
-# What looked at a host: a builder's two modules, a target's one. A host may be both.
-LOOKS = ("__preflight_builder_host", "__preflight_builder", "__preflight_target_host")
+# What looked at a host: a builder's two modules, a target's one or two. A host may be both.
+LOOKS = (
+    "__preflight_builder_host", "__preflight_builder", "__preflight_target_host",
+    "__setup_target_look",
+)  # fmt: skip
 WIDEST = 60  # characters of a cell in the table; the lines below it have the whole
 
 

@@ -100,14 +100,16 @@ def findings(values: Mapping[str, str]) -> list[Finding]:
     """Return the rows of preflight on what units are made of; see `check`, `path`, `memory`.
 
     Args:
-        values: `name`, `owner`, `memory` and `folder` of the models; owner and memory may be empty.
+        values: `name`, `owner`, `memory`, `folder` of the models and `configuration`; all but name
+            and folder may be empty.
     """
     looks: list[tuple[str, Callable[[str], str]]] = [
         ("name", check), ("owner", check), ("memory", memory), ("folder", path),
+        ("configuration", path),
     ]  # fmt: skip
     rows = []
     for field, look in looks:
-        if values[field] or field in ("name", "folder"):
+        if values.get(field) or field in ("name", "folder"):
             try:
                 look(values[field])
             except ModelOpsError as error:
@@ -119,13 +121,20 @@ def findings(values: Mapping[str, str]) -> list[Finding]:
 class Systemd:
     """A unit, as systemd knows it.
 
+    Args:
+        root: does what only root may, `restart` and `journal` (see root_helper.call); without it
+            this process does so itself.
+
     Raises:
         ModelOpsError: nothing can be called so.
     """
 
-    def __init__(self, name: str, user: bool = False) -> None:
+    def __init__(
+        self, name: str, user: bool = False, root: Callable[..., dict[str, Any]] | None = None
+    ) -> None:
         self.name = check(name)
         self._scope = ["--user"] if user else []
+        self._root = root
 
     def look(self) -> Unit:
         """Ask systemd for the state of the unit.
@@ -153,19 +162,28 @@ class Systemd:
         Its failures until now are forgotten: they are none of this start's, and systemd does not
         start again what failed too often.
         """
+        if self._root:
+            self._root("restart", limit_s=limit_s + STOP_LIMIT_S + CALL_LIMIT_S)
+            return
         self._systemctl("daemon-reload")
         self._systemctl("reset-failed", self.name)
         self._systemctl("restart", self.name, limit_s=limit_s + STOP_LIMIT_S)
 
     def told(self, invocation: str) -> str:
         """Return the last lines that the unit wrote, of this start where they can be told apart."""
+        text = str(self._root("journal")["journal"]) if self._root else self._journal(invocation)
+        if text:
+            return f"Its journal says:\n{masked(text)[-LONGEST_TOLD:]}"
+        return "Its journal holds nothing that this user may read."
+
+    def _journal(self, invocation: str) -> str:
         prefix = "--user-unit" if self._scope else "--unit"
         for chosen in ([f"_SYSTEMD_INVOCATION_ID={invocation}"], [prefix, self.name]):
             lines = ["--quiet", "--no-pager", "--output", "short", "--lines", str(JOURNAL_LINES)]
             text = run("journalctl", *lines, *chosen).stdout.strip()
             if text:
-                return f"Its journal says:\n{masked(text)[-LONGEST_TOLD:]}"
-        return "Its journal holds nothing that this user may read."
+                return text
+        return ""
 
     def processes(self, unit: Unit) -> set[int]:
         """Return the unit's processes."""

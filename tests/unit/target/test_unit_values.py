@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,12 @@ sys.path.insert(0, str(ROOT))
 filters = importlib.import_module("filter_plugins.modelops").FilterModule().filters()
 ROLE = ROOT / "roles/sarai_service"
 ATTACK = "x\nExecStartPost=+/bin/false"
-GOOD = {"name": "sarai@1.service", "owner": "noel", "memory": "8G", "folder": "/home/noel/modèles"}
+GOOD = {
+    "name": "sarai@1.service", "owner": "noel", "memory": "8G", "folder": "/home/noel/modèles",
+    "configuration": "/home/noel/config/sarai.yaml",
+}  # fmt: skip
+# What the role makes of its variables for its templates.
+OWN = ("unit", "revert", "revert_program", "revert_command", "revert_model", "revert_writes")
 
 
 @given(st.text(max_size=40) | st.text("/ab%$;\"'\\ \n\t", max_size=12).map("/".__add__))
@@ -60,7 +66,7 @@ def test_memory_is_as_systemd_reads_it(value):
         ("owner", "root\nUser=x"), ("owner", "a b"),
         ("memory", "8G\nExecStart=/bin/false"), ("memory", "much"),
         ("folder", "models"), ("folder", ""), ("folder", "/a b"), ("folder", "/a%h"),
-        ("folder", "/a\nb"), ("folder", "/a\u202eb"),
+        ("folder", "/a\nb"), ("configuration", "/a b"), ("folder", "/a\u202eb"),
     ],
 )  # fmt: skip
 def test_preflight_tells_of_each(field, value):
@@ -72,7 +78,7 @@ def test_preflight_tells_of_each(field, value):
 def test_preflight_has_nothing_against_good_values():
     for values in (GOOD, GOOD | {"owner": "", "memory": ""}):
         assert [row["level"] for row in units.findings(values)] == ["ok"]
-    assert len(units.findings(dict.fromkeys(GOOD, ATTACK))) == 4
+    assert len(units.findings(dict.fromkeys(GOOD, ATTACK))) == len(GOOD)
 
 
 @pytest.mark.parametrize("manager", ["systemd", "systemd_user"])
@@ -90,25 +96,26 @@ def test_the_module_on_the_target_looks_again(manager):
 )
 @pytest.mark.parametrize(
     "name", ["sarai_service_name", "sarai_service_owner", "sarai_service_memory_max",
-             "sarai_models_dir", "activate_confirm_s"],
+             "sarai_models_dir", "sarai_config_file", "activate_confirm_s"],
 )  # fmt: skip
 def test_no_template_makes_a_line_of_a_value(template, name):
     """As the role writes it: its own variables, filters and templates."""
     values = {
         "sarai_service_name": "sarai", "sarai_service_owner": "noel", "activate_confirm_s": 60,
         "sarai_service_memory_max": "8G", "sarai_models_dir": "/srv/models",
+        "sarai_config_file": "/srv/config/sarai.yaml",
         "sarai_service_manager": "systemd", "ansible_managed": "managed",
         "__sarai_names": {"model": "m"},
     }  # fmt: skip
     environment = jinja2.Environment(autoescape=False)
-    environment.filters |= filters
+    environment.filters |= filters | {"dirname": os.path.dirname}
     role = yaml.safe_load((ROLE / "vars/main.yml").read_text())
     source = environment.from_string((ROLE / f"templates/{template}.j2").read_text())
 
     def written(**changes):
         given = values | changes
         given["__sarai_store"] = f"{given['sarai_models_dir']}/.releases/m"
-        for own in ("unit", "revert", "revert_program", "revert_command", "revert_model"):
+        for own in OWN:
             text = role[f"__sarai_service_{own}"]
             given[f"__sarai_service_{own}"] = environment.from_string(text).render(given)
         return source.render(given)
