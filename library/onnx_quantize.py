@@ -1,12 +1,12 @@
 #!/usr/bin/python
-"""Quantize an ONNX model to INT8 (Ansible module)."""
+"""Quantize an ONNX model to INT8, FP16 or INT4 (Ansible module)."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: onnx_quantize
-short_description: Quantize a large ONNX model from FP32 to INT8 by streaming
+short_description: Quantize a large ONNX model from FP32 to INT8, FP16 or INT4 by streaming
 description:
   - Reads the model I(src) (FP32, FP16 or BF16) block by block and writes the INT8 pair I(dest) and
     I(dest).data. Memory stays under about 100 MB whatever the model's size.
@@ -31,7 +31,7 @@ options:
     type: path
     required: true
   dest:
-    description: The INT8 graph to be, ending in C(.onnx). Where only its folder is missing, that is
+    description: The graph to be, ending in C(.onnx). Where only its folder is missing, that is
       made.
     type: path
     required: true
@@ -41,6 +41,20 @@ options:
     type: list
     elements: str
     default: []
+  recipe:
+    description:
+      - Which forms nodes get.
+      - C(int8) takes what the text above says, a quarter of the size.
+      - C(fp16) stores every weight that FP16 can hold as FP16 (C(weight_fp16), and C(rows_fp16) of
+        embeddings), half of the size. onnxruntime makes FP32 of it when it loads the model, so that
+        speed and memory are about those of FP32. A weight with a value, a row or a column out of
+        FP16's range stays FP32, and the reason says so.
+      - C(int4) multiplies large matrices in 4-bit blocks (C(blockwise_int4)), a seventh of the
+        size, and takes all else from C(int8). It is less similar; O(quality) moves nodes to
+        8-bit blocks, to FP16 and to FP32.
+    type: str
+    choices: [int8, fp16, int4]
+    default: int8
   weight_type:
     description: The type of the quantized weights.
     type: str
@@ -67,8 +81,8 @@ options:
     default: []
   forms:
     description: The form of single nodes by name, instead of the rule's. One of
-      C(dynamic_int8), C(blockwise_int8), C(weight_int8), C(fp32). A node that cannot have it gets
-      that of the rule, and a warning says why.
+      C(dynamic_int8), C(blockwise_int8), C(weight_int8), C(blockwise_int4), C(weight_fp16),
+      C(fp32). A node that cannot have it gets that of the rule, and a warning says why.
     type: dict
     default: {}
   fold_inputs:
@@ -81,8 +95,9 @@ options:
     description:
       - Weights that the session unpacks at load (C(weight_int8)) take up to twice the memory that
         FP32 takes. C(memory) stores as many of them in INT8 as the other weights save memory for,
-        and leaves the rest in FP32; below 32 MB of difference all of them.
-      - C(size) stores all of them in INT8, for the smallest files.
+        and leaves the rest in FP32; below 32 MB of difference all of them. So it is with FP16
+        (C(weight_fp16)) of convolutions over images.
+      - C(size) stores all of them in INT8 or FP16, for the smallest files.
     type: str
     choices: [memory, size]
     default: memory
@@ -252,6 +267,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES
 from ansible.module_utils.modelops.quantizer.operators import QUANTIZABLE
+from ansible.module_utils.modelops.quantizer.recipes import INT8, RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -263,6 +279,7 @@ MODULE: dict[str, Any] = {
         "src": {"type": "path", "required": True},
         "dest": {"type": "path", "required": True},
         "places": {"type": "list", "elements": "str", "default": []},
+        "recipe": {"type": "str", "choices": list(RECIPES), "default": INT8},
         "weight_type": {"type": "str", "choices": ["qint8"], "default": "qint8"},
         "granularity": {
             "type": "str",

@@ -24,9 +24,9 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 
 from modelops.measuring.compare import compare, cpu  # noqa: E402
 from modelops.measuring.session import Setup  # noqa: E402
-from modelops.quantizer.forms import BLOCKWISE, DYNAMIC, WEIGHT_ONLY  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
 from modelops.quantizer.recipe import Recipe  # noqa: E402
+from modelops.quantizer.recipes import BLOCKWISE, DYNAMIC, WEIGHT_ONLY  # noqa: E402
 
 SHAPES = [
     (128, 128), (256, 256), (384, 384), (512, 512), (1024, 1024), (2048, 2048),

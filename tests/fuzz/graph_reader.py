@@ -34,7 +34,7 @@ from hypothesis import strategies as st  # noqa: E402
 from modelops.base.errors import ModelOpsError  # noqa: E402
 from modelops.base.memory import peak_rss_bytes  # noqa: E402
 from modelops.model import protobuf  # noqa: E402
-from modelops.quantizer import forms  # noqa: E402
+from modelops.quantizer import recipes  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
 from modelops.quantizer.recipe import Recipe  # noqa: E402
 from onnx import ModelProto  # noqa: E402
@@ -162,8 +162,9 @@ def run(arena: Arena, examples: int, number: int | None) -> None:
         protobuf.LARGE = rng.choice((16, 1 << 16))
         names = ("mm", "mm1", "mm2", "head", "constant", "gemm", "behind", "reshaped", "half")
         recipe = Recipe(
+            name=rng.choice(list(recipes.RECIPES)),
             granularity=rng.choice(("per_channel", "per_tensor")),
-            forms={name: rng.choice(forms.FORMS) for name in names if rng.random() < 0.6},
+            forms={name: rng.choice(recipes.FORMS) for name in names if rng.random() < 0.6},
         )
         arena.attempt(graph, data, recipe)
 

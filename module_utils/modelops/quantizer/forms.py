@@ -14,11 +14,11 @@ from ..model.weights import Constant, Derived, attribute, rows, shrinks
 from .conv1d import windows
 from .data_file import Layout
 from .fused import activation, factor, of_activation
+from .half import halves
 from .nodes import Chain, GraphState, Names, Quantized
+from .operators import IN_HALF
 from .tensors import BLOCK_SIZE, Tensors
 
-FORMS = ("dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32")
-DYNAMIC, BLOCKWISE, WEIGHT_ONLY, ROWS, FP32 = FORMS
 CONTRIB = "com.microsoft"  # the domain of onnxruntime's own operators
 # MatMulNBits: 4 multiplies in INT8, with a scale for each block of the activations too. Below 4 the
 # weights are unpacked again in each run, which was 10 to 50 times slower (tests/bench/forms.py).
@@ -113,14 +113,16 @@ class Emitter:
         changed.attribute.extend(a for a in node.attribute if a.name != "layout")
         return [changed]
 
-    def blockwise(self, node: NodeProto, weight: Constant, state: GraphState) -> list[NodeProto]:
-        """MatMul or Gemm as MatMulNBits with 8 bits; `weight` as for `dynamic`."""
+    def blockwise(
+        self, node: NodeProto, weight: Constant, state: GraphState, bits: int
+    ) -> list[NodeProto]:
+        """MatMul or Gemm as MatMulNBits with 4 or 8 bits; `weight` as for `dynamic`."""
         chain = self._chain(node)
-        x = self._activation(chain, node, weight, state)
-        value, scale, n, k = self._placed.blocks(_matrix(weight), _stored_as_n_k(node, weight))
+        turn, x = _stored_as_n_k(node, weight), self._activation(chain, node, weight, state)
+        parts, n, k = self._placed.blocks(_matrix(weight), turn, bits)
         product = chain.add(
-            "MatMulNBits", x, value, scale, domain=CONTRIB,
-            K=k, N=n, bits=8, block_size=BLOCK_SIZE, accuracy_level=ACCURACY_LEVEL,
+            "MatMulNBits", x, *parts, domain=CONTRIB,
+            K=k, N=n, bits=bits, block_size=BLOCK_SIZE, accuracy_level=ACCURACY_LEVEL,
         )  # fmt: skip
         if (alpha := factor(node, "alpha")) != 1.0:
             product = chain.add("Mul", product, self._placed.number(alpha))
@@ -156,9 +158,13 @@ class Emitter:
         )
         return [node, *emit(own), *chain.nodes], error, whole
 
-    def gather_rows(self, node: NodeProto, weight: Constant) -> list[NodeProto]:
-        """Gather INT8 rows and their scales, then multiply: only the rows in use are unpacked."""
+    def gather_rows(self, node: NodeProto, weight: Constant, in_half: bool) -> list[NodeProto]:
+        """Gather rows in INT8 and their scales, or in FP16: only those in use are unpacked."""
         chain = self._chain(node)
+        if in_half:
+            rows = chain.add("Gather", self._placed.half(weight), node.input[1], axis=0)
+            chain.add("Cast", rows, to=weight.kind)
+            return chain.ending_in(node)
         value, scale = self._placed.stack(weight, 1)
         rows, scales = (chain.add("Gather", part, node.input[1], axis=0) for part in (value, scale))
         self._unpack(chain, weight, rows, scales)
@@ -174,7 +180,7 @@ class Emitter:
 
         Args:
             weights: input index, weight, and how many leading dimensions have a scale for each of
-                their elements, or LAST.
+                their elements, LAST, or IN_HALF.
         """
         changed = NodeProto()
         changed.CopyFrom(node)
@@ -189,11 +195,15 @@ class Emitter:
     ) -> str:
         """A weight that was INT8 on disk, at the place of `name`; adds the nodes that make it."""
         if isinstance(weight, Derived):
-            return self._derived(name, weight, state, nodes)
-        key = ("unpacked", weight.key, *map(str, (weight.dims, weight.transposed, weight.kind)))
+            return self._derived(name, weight, leading, state, nodes)
+        form = "half" if leading == IN_HALF else "unpacked"
+        key = (form, weight.key, *map(str, (weight.dims, weight.transposed, weight.kind)))
 
         def make(chain: Chain) -> str:
-            value = self._unpack(chain, weight, *self._placed.stack(weight, leading))
+            if leading == IN_HALF:
+                value = chain.add("Cast", self._placed.half(weight), to=weight.kind)
+            else:
+                value = self._unpack(chain, weight, *self._placed.stack(weight, leading))
             last = len(weight.dims) - 1
             perm = [*range(last - 1), last, last - 1]
             return chain.add("Transpose", value, perm=perm) if weight.transposed else value
@@ -247,23 +257,31 @@ class Emitter:
         return self._shared[key]
 
     def _derived(
-        self, name: str, weight: Derived, state: GraphState, nodes: list[NodeProto]
+        self,
+        name: str,
+        weight: Derived,
+        leading: int,
+        state: GraphState,
+        nodes: list[NodeProto],
     ) -> str:
         """The value `name` of a copy of the node that makes a weight; others may read the node."""
-        if ("derived", name) not in state.unpacked:
+        in_half = leading == IN_HALF
+        form, is_smaller = ("half of", halves) if in_half else ("derived", shrinks)
+        if (form, name) not in state.unpacked:
             copy = NodeProto()
             copy.CopyFrom(weight.node)
             copy.name = self._names.fresh(f"{copy.name or name}_int8")
             for index, source in enumerate(copy.input):
                 part = weight.parts.get(source)
-                if part is not None and any(shrinks(inner) for inner in part.stored):
-                    copy.input[index] = self._unpacked(source, part, rows(part), state, nodes)
+                if part is not None and any(map(is_smaller, part.stored)):
+                    how = IN_HALF if in_half else rows(part)
+                    copy.input[index] = self._unpacked(source, part, how, state, nodes)
             for index, output in enumerate(copy.output):
                 if output:
                     copy.output[index] = self._names.fresh(f"{output}_int8")
-                    state.unpacked[("derived", output)] = copy.output[index]
+                    state.unpacked[(form, output)] = copy.output[index]
             nodes.append(copy)
-        return state.unpacked[("derived", name)]
+        return state.unpacked[(form, name)]
 
     def learned(self, in_fp32: Collection[str]) -> Learned:
         """Return what is known now: what nodes shared, and of which weights INT8 saves nothing.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from ..base.errors import ModelOpsError
-from ..model.tensor_blocks import BLOCK_BYTES, F32, Block, Weight
+from ..model.tensor_blocks import F32, Block, Weight
 from . import grids
 
 I8 = npt.NDArray[np.int8]
@@ -43,10 +43,11 @@ def require_finite(raw: Buffer, data_type: int, name: str) -> None:
     }
     dtype, mask = masks.get(data_type, ("", 0))
     if dtype and ((np.frombuffer(raw, dtype) & mask) == mask).any():
-        raise _not_finite(name)
+        raise not_finite(name)
 
 
-def _not_finite(name: str) -> ModelOpsError:
+def not_finite(name: str) -> ModelOpsError:
+    """Return the refusal of a weight that holds NaN or Inf."""
     return ModelOpsError(
         "the weight holds NaN or Inf",
         where=f"tensor {name!r}",
@@ -202,83 +203,6 @@ class WindowWeight(QuantizedWeight):
         yield np.ascontiguousarray(by_channel.transpose(1, 0, 2)).data.cast("B")
 
 
-class BlockQuantizedWeight:
-    """A weight on its way to the 8-bit blocks of MatMulNBits: [N, K / size, size] unsigned.
-
-    Each run of `size` values along K has its own scale, absmax / 127; stored is rint(w / scale)
-    + 128, the zero point that MatMulNBits takes when none is given. K is filled up with zeros.
-
-    Args:
-        weight: the FP32 matrix as stored, [K, N], or [N, K] with `transposed`.
-        size: values in a block, a power of two from 16.
-        scratch: the folder for the scratch file of a large transposition.
-    """
-
-    def __init__(self, weight: Weight, size: int, transposed: bool, scratch: Path | None) -> None:
-        self._weight, self._size, self._scratch = weight, size, scratch
-        self._transposed = transposed
-        k, self._n = (weight.rows, weight.columns)[:: -1 if transposed else 1]
-        self._blocks = -(-k // size)
-        self._scale: F32 = np.ones((self._n, self._blocks), np.float32)
-
-    @property
-    def dims(self) -> tuple[int, int, int]:
-        """The shape of the stored values."""
-        return self._n, self._blocks, self._size
-
-    def scale_bytes(self) -> bytes:
-        """The float32 scales [N, K / size], after `chunks` has run."""
-        return self._scale.tobytes()
-
-    def _scales(self, x: F32) -> tuple[F32, F32]:
-        """Return the scales to divide by, and those to store: 0 for a block of zeros.
-
-        MatMulNBits takes the zero point's share off in float, which leaves a rest of 1e-4 or so
-        of the scale: 1 would be seen in the result.
-
-        Args:
-            x: the values [size, blocks...].
-        """
-        absmax = np.abs(x).max(axis=0)
-        scale = scales(absmax, self._weight.name)
-        scale = on_grids(x.reshape(self._size, -1), absmax.ravel(), scale.ravel())
-        scale = scale.reshape(absmax.shape)
-        return scale, np.where(absmax < scale, np.float32(0), scale)
-
-    def chunks(self, pool: ThreadPoolExecutor) -> Iterator[Buffer]:
-        """Yield the stored values in the order of the data file; raises as QuantizedWeight."""
-        weight = self._weight
-        if self._transposed:
-            row_bytes = max(BLOCK_BYTES, 4 * weight.columns)
-            for q in in_order(pool, self._quantize_rows, weight.blocks(row_bytes)):
-                yield q.data.cast("B")
-            return
-        padded = (self._blocks * self._size, weight.columns)
-        aligned = weight.blocks(multiple=self._size)
-        yield from transposed(pool, self._quantize_columns, aligned, padded, self._scratch)
-
-    def _quantize_rows(self, block: Block) -> I8:
-        """[rows of N, K] to [rows, padded K]."""
-        x = np.zeros((block.rows, self._blocks * self._size), np.float32)
-        x[:, : block.columns] = self._weight.read(block)
-        parts = x.reshape(block.rows, self._blocks, self._size)
-        scale, stored = self._scales(np.moveaxis(parts, 2, 0))
-        self._scale[block.row : block.row + block.rows] = stored
-        return _unsigned(parts / scale[:, :, None]).reshape(x.shape)
-
-    def _quantize_columns(self, block: Block) -> I8:
-        """[rows of K, some of N] to [padded rows, the same of N]."""
-        count = -(-block.rows // self._size)
-        x = np.zeros((count * self._size, block.columns), np.float32)
-        x[: block.rows] = self._weight.read(block)
-        parts = x.reshape(count, self._size, block.columns)
-        scale, stored = self._scales(np.moveaxis(parts, 1, 0))
-        first = block.row // self._size
-        columns = slice(block.column, block.column + block.columns)
-        self._scale[columns, first : first + count] = stored.T
-        return _unsigned(parts / scale[:, None, :]).reshape(x.shape)
-
-
 def scales(absmax: F32, name: str) -> F32:
     """Return the scales for these largest values, as onnxruntime computes them.
 
@@ -286,7 +210,7 @@ def scales(absmax: F32, name: str) -> F32:
         ModelOpsError: NaN or Inf; a maximum passes them on, so they tell of any in the weight.
     """
     if not np.isfinite(absmax).all():
-        raise _not_finite(name)
+        raise not_finite(name)
     scale = 2.0 * absmax.astype(np.float64) / 254.0
     return np.where(scale < TINY, 1.0, scale).astype(np.float32)
 
@@ -301,17 +225,13 @@ def on_grids(x: F32, absmax: F32, scale: F32) -> F32:
     return scale
 
 
-def _unsigned(x: F32) -> I8:
-    """Round to 8 bits around 128; the bytes are unsigned, the type of the view does not matter."""
-    return (np.rint(x) + np.float32(128)).astype(np.uint8).view(np.int8)
-
-
 def transposed(
     pool: ThreadPoolExecutor,
     quantize: Callable[[Block], I8],
     blocks: Iterable[Block],
     shape: tuple[int, int],
     scratch: Path | None,
+    pack: int = 1,
 ) -> Iterator[Buffer]:
     """Yield the transpose of a quantized matrix in the order of its bytes.
 
@@ -324,6 +244,7 @@ def transposed(
         blocks: the parts of the matrix.
         shape: [rows, columns] of the quantized matrix before it is transposed.
         scratch: the folder of the scratch file; None takes the system's.
+        pack: rows of the weight that one quantized row holds.
     """
     rows, columns = shape
     if rows * columns <= TRANSPOSE_IN_MEMORY:
@@ -332,7 +253,8 @@ def transposed(
         def place(block: Block) -> None:
             q = quantize(block)
             across = slice(block.column, block.column + block.columns)
-            whole[across, block.row : block.row + q.shape[0]] = q.T
+            first = block.row // pack
+            whole[across, first : first + q.shape[0]] = q.T
 
         for _ in in_order(pool, place, blocks):
             pass
@@ -358,7 +280,7 @@ def transposed(
                     continue
                 file.seek(offset + (low - block.column) * height)
                 piece = np.frombuffer(file.read((high - low) * height), np.int8)
-                across = slice(block.row, block.row + height)
+                across = slice(block.row // pack, block.row // pack + height)
                 result[low - start : high - start, across] = piece.reshape(high - low, height)
             yield result.data.cast("B")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 LAST = -1
 # As many leading dimensions as weights.rows has: Einsum may sum over any of them.
 BY_ROWS = -2
+# No scale: FP16 instead of INT8.
+IN_HALF = -3
 # Operators with weights: the inputs that can be one, and the leading dimensions of such a weight
 # that have a scale for each of their elements (LAST: the last dimension has). Those are the
 # output channels, but for ConvTranspose, whose weight begins with the input channels.
@@ -24,4 +26,5 @@ FUSED = {
     "FusedMatMul": "MatMul", "FusedGemm": "Gemm", "FusedConv": "Conv",
     "EmbedLayerNormalization": "Gather",
 }  # fmt: skip
+PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 QUANTIZABLE = tuple(op for op in WEIGHTS if op not in FUSED)

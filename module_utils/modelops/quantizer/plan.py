@@ -23,17 +23,32 @@ from ..model.weights import (
     without_dead_constants,
 )
 from .data_file import Layout, Segment, constant, copied
-from .forms import BLOCKWISE, CONTRIB, DYNAMIC, FP32, ROWS, WEIGHT_ONLY, Emitter
+from .forms import CONTRIB, Emitter
+from .half import Ranges, halves
 from .int8 import require_finite
 from .nodes import GraphState, ranks
-from .operators import WEIGHTS
+from .operators import IN_HALF, WEIGHTS
 from .recipe import EXCLUDED, MEMORY, Decision, Recipe, shown
+from .recipes import (
+    BLOCKWISE,
+    BLOCKWISE4,
+    DYNAMIC,
+    FP32,
+    HALF,
+    HALF_ROWS,
+    HALVES,
+    IN_BLOCKS,
+    ROWS,
+    UNPACKED,
+    WEIGHT_ONLY,
+)  # fmt: skip
 from .rule import AS_ASKED, Rule, leading, pays, weights_of
 from .unpacking import Unpacking
 
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
 # only ranks mixes in reports; what a model really takes is measured on the target.
-COST = {DYNAMIC: 0.3, BLOCKWISE: 0.6, WEIGHT_ONLY: 1.0, ROWS: 1.0, FP32: 1.0}
+COST = dict.fromkeys((WEIGHT_ONLY, ROWS, FP32, *HALVES), 1.0)
+COST |= {DYNAMIC: 0.3, BLOCKWISE: 0.6, BLOCKWISE4: 0.6}
 # Kept initializers up to this many bytes stay in the graph file, where shape inference sees them.
 INLINE_BYTES = 1024
 
@@ -47,6 +62,7 @@ class Plan:
         layout: where the data goes.
         recipe: what to do.
         files: handles to read the weights with.
+        ranges: says which weights FP16 can hold.
         scratch: folder for scratch files; None takes the system's.
         probe: make the model that quality.rank runs instead: every quantized node stays in FP32,
             in the outermost graph its INT8 form stands beside it, and the outputs are the sums of
@@ -73,6 +89,7 @@ class Plan:
         layout: Layout,
         recipe: Recipe,
         files: Files,
+        ranges: Ranges,
         scratch: Path | None,
         *,
         probe: bool = False,
@@ -95,7 +112,7 @@ class Plan:
             per_channel=recipe.granularity == "per_channel", learned=learned,
             given=_tensor_input(model.graph, self._given),
         )  # fmt: skip
-        self._rule = Rule(recipe, recipe.excluded(model), opset, learned, self._given)
+        self._rule = Rule(recipe, recipe.excluded(model), opset, learned, self._given, ranges)
         self._unpacking = Unpacking()
         self._in_fp32: set[str] = set()  # keys of constants that are read as they were
         self._rewrite(model.graph, {}, "")
@@ -219,11 +236,7 @@ class Plan:
             self._checked.update(stored)
         if form == FP32:
             return [node]
-        if form != WEIGHT_ONLY:
-            self._unpacking.stays(held[0][1])
-        elif reason != AS_ASKED:
-            for _, part in held:
-                self._unpacking.unpacks(part)
+        self._count(form, reason, node.op_type, [weight for _, weight in held])
         if not self._probe:
             return self._emit(form, node, held, state)
         if not state.outermost or not node.output[0]:
@@ -234,6 +247,16 @@ class Plan:
         )
         self.probes.append((name, error, whole))
         return nodes
+
+    def _count(self, form: str, reason: str, op: str, weights: list[Constant]) -> None:
+        """Count what a form takes of the memory; forms that were asked for are not judged by it."""
+        if form not in UNPACKED | HALVES:
+            self._unpacking.stays(weights[0])
+        for weight in weights if form in UNPACKED and reason != AS_ASKED else ():
+            if form == HALF:
+                self._unpacking.halves(op, weight)
+            else:
+                self._unpacking.unpacks(weight)
 
     def _emit(
         self, form: str, node: NodeProto, held: list[tuple[int, Constant]], state: GraphState
@@ -246,10 +269,13 @@ class Plan:
             return self._emitter.convolution(node, weight, state)
         if form == DYNAMIC:
             return self._emitter.dynamic(node, weight, state)
-        if form == BLOCKWISE:
-            return self._emitter.blockwise(node, weight, state)
-        if form == ROWS:
-            return self._emitter.gather_rows(node, weight)
+        if form in IN_BLOCKS:
+            return self._emitter.blockwise(node, weight, state, 4 if form == BLOCKWISE4 else 8)
+        if form in (ROWS, HALF_ROWS):
+            return self._emitter.gather_rows(node, weight, in_half=form == HALF_ROWS)
+        if form == HALF:
+            smaller = [(i, w, IN_HALF) for i, w in held if any(map(halves, w.stored))]
+            return self._emitter.weight_only(node, smaller, state)
         channels = [(i, w, leading(node, i, w)) for i, w in held if pays(node, i, w)]
         return self._emitter.weight_only(node, channels, state)
 

@@ -16,10 +16,10 @@ from ..measuring.session import Setup
 from ..measuring.similarity import worst
 from ..pair import manifest
 from .attempts import Attempts
-from .forms import BLOCKWISE, DYNAMIC, WEIGHT_ONLY
 from .plan import Plan
-from .quality import Judge, check, judging, passes, rank, require_saving, search
+from .quality import STEPS, Judge, check, judging, passes, rank, require_saving, search
 from .recipe import Recipe
+from .recipes import BLOCKWISE, DYNAMIC, WEIGHT_ONLY
 from .source import Source
 from .writer import Writer
 
@@ -188,8 +188,10 @@ class Keeper:
         probe = writer.plan(recipe, work, probe=True, layout=attempts.layout)
         ranked = rank(attempts.write(probe), probe.probes, self._setup)
         ranked = [node for node in ranked if node not in given]
+        steps = STEPS[recipe.name]
         exacter = {d.node: WEIGHT_ONLY for d in probe.decisions if d.form == DYNAMIC}
         exacter |= {d.node: BLOCKWISE for d in probe.decisions if d.elements}
+        exacter = exacter if BLOCKWISE in steps else {}
 
         def attempt(forms: Mapping[str, str]) -> dict[str, Any]:
             writer.tell(f"measuring the similarity with {len(forms)} nodes moved")
@@ -198,7 +200,7 @@ class Keeper:
             rows = judge.measure(attempts.write(moved), moved.forms, self.thresholds)
             return _step(rows, moved)
 
-        forms, path = search(ranked, attempt, self.thresholds, exacter)
+        forms, path = search(ranked, attempt, self.thresholds, exacter, steps)
         require_saving([self.path[0], *path], source.bytes)
         self.path += path
         return forms

@@ -5,6 +5,8 @@ on the same FP32 input, and one run gives the relative error of each node's own 
 fewest nodes are searched that pass when they are moved to 8-bit blocks, which help where weights
 have outliers; when all nodes in blocks do not pass, to INT8 weights that are multiplied in FP32,
 which help where activations have; and at last to FP32. Every step is measured on the whole model.
+In the recipe int4 those that need FP32 are stored in FP16 where that does. In fp16 nodes move to
+FP32 alone.
 """
 
 from __future__ import annotations
@@ -26,8 +28,24 @@ from ..measuring.index_ranges import meaningful
 from ..measuring.outputs import Output, compare, open_in, opened
 from ..measuring.session import Model, Setup
 from ..measuring.similarity import worst
-from .forms import BLOCKWISE, FP32, WEIGHT_ONLY
+from .recipes import (
+    BLOCKWISE,
+    FP16,
+    FP32,
+    HALF,
+    IN_BLOCKS,
+    INT4,
+    INT8,
+    UNPACKED,
+    WEIGHT_ONLY,
+)
 
+# The forms that nodes move to by recipe, the next one where all nodes in one do not pass.
+STEPS: Mapping[str, Sequence[str]] = {
+    INT8: (BLOCKWISE, WEIGHT_ONLY, FP32),
+    INT4: (BLOCKWISE, WEIGHT_ONLY, HALF, FP32),
+    FP16: (FP32,),
+}
 # So many mixes are measured for the fewest nodes; then the fewest so far are taken.
 MOST_ATTEMPTS = 16
 # A mix that saves less than this share of what the rule's forms save is none: FP16 is simpler then.
@@ -141,7 +159,7 @@ def quickly(setup: Setup, forms: Collection[str]) -> Setup:
     onnxruntime unpacks INT8 weights at load on one core, and holds both. Blocks that are not packed
     it multiplies in another way, at twice the time.
     """
-    return replace(setup, fold=WEIGHT_ONLY not in forms, pack=BLOCKWISE in forms)
+    return replace(setup, fold=not UNPACKED & {*forms}, pack=bool(IN_BLOCKS & {*forms}))
 
 
 @contextmanager
@@ -218,13 +236,15 @@ def search(
     attempt: Callable[[Forms], dict[str, Any]],
     thresholds: Mapping[str, float],
     exacter: Forms,
+    steps: Sequence[str] = STEPS[INT8],
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Find the fewest of the ranked nodes to move so that the thresholds hold.
 
     Args:
         attempt: quantizes with these forms and measures; returns at least `figures`.
         exacter: the nodes that are multiplied in INT8 or can be, with the form that is the next
-            one to be exact: blocks for a matrix. The others can only go to FP32.
+            one to be exact: blocks for a matrix. The others can only go to FP16 or FP32.
+        steps: a recipe's of STEPS.
 
     Returns:
         The forms, and the path: what each attempt returned, with `moved`, the number of nodes, and
@@ -238,8 +258,8 @@ def search(
     exact = {name: exacter[name] for name in ranked if name in exacter}
 
     def mix(names: Sequence[str], form: str) -> dict[str, str]:
-        if form == FP32:
-            return {**exact, **dict.fromkeys(names, FP32)}
+        if form in (HALF, FP32):
+            return {**exact, **dict.fromkeys(names, form)}
         return {n: exact[n] if form == BLOCKWISE else form for n in names if n in exact}
 
     def holds(names: Sequence[str], form: str) -> bool:
@@ -248,7 +268,7 @@ def search(
         rows[frozenset(forms.items())] = path[-1]
         return passes(path[-1]["figures"], thresholds)
 
-    for form in (BLOCKWISE, WEIGHT_ONLY, FP32):
+    for form in steps:
         # The source keeps its own quality: all in FP32 is measured only when no fewer nodes do.
         if form != FP32 and not holds(ranked, form):
             continue

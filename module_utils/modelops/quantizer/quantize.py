@@ -29,10 +29,10 @@ from ..base.progress import Progress
 from ..model.reader import read_model, validate
 from ..pair import manifest, names
 from .attempts import graph_beside
-from .forms import BLOCKWISE, FP32
 from .plan import Plan
 from .proof import Keeper, Proof
 from .recipe import Recipe, unknown_names
+from .recipes import FP32, IN_BLOCKS
 from .source import Source, entry, sha256_of
 from .verify import verify
 from .writer import Writer
@@ -245,7 +245,7 @@ class _Job:
                     self.notes += keeper.told()
                 if self.proof.verify:
                     writer.tell("loading and running the pair")
-                    setup = replace(self.setup, pack=BLOCKWISE in plan.forms)
+                    setup = replace(self.setup, pack=bool(plan.forms & IN_BLOCKS))
                     self.verified = verify(graph, writer.src, setup)
                 self.proving_s = time.monotonic() - proving
                 # A source that cannot be read to its end gives no pair.

@@ -12,8 +12,8 @@ from onnx import ModelProto, NodeProto
 
 from ..base.errors import ModelOpsError
 from ..model.walk import all_graphs
-from .forms import FORMS
 from .operators import QUANTIZABLE
+from .recipes import FORMS, INT8, RECIPES
 
 EXCLUDED = "exclude_nodes names it"
 MEMORY = "memory"
@@ -24,6 +24,7 @@ class Recipe:
     """What the caller asks for; it stands in the manifest.
 
     Attributes:
+        name: which forms nodes get, see recipes.RECIPES.
         weight_type: `qint8`, symmetric signed 8-bit.
         granularity: `per_channel` (a scale for each output channel) or `per_tensor`, of the
             matrices that are multiplied in INT8.
@@ -36,9 +37,10 @@ class Recipe:
             than FP32 at load; `size` stores them in INT8 all the same.
 
     Raises:
-        ModelOpsError: there is no such form.
+        ModelOpsError: there is no such form or recipe.
     """
 
+    name: str = INT8
     weight_type: str = "qint8"
     granularity: str = "per_channel"
     op_types: tuple[str, ...] = QUANTIZABLE
@@ -51,6 +53,7 @@ class Recipe:
     def from_params(cls, params: Mapping[str, Any]) -> Recipe:
         """Make it from a module's options of the same names; no op_types means all."""
         return cls(
+            name=params["recipe"],
             weight_type=params["weight_type"],
             granularity=params["granularity"],
             op_types=tuple(params["op_types"]) or QUANTIZABLE,
@@ -61,6 +64,10 @@ class Recipe:
         )
 
     def __post_init__(self) -> None:
+        if self.name not in RECIPES:
+            raise ModelOpsError(
+                f"there is no recipe {self.name!r}", remedy=f"Choose among {', '.join(RECIPES)}."
+            )
         wrong = [f"{form!r} of {node!r}" for node, form in self.forms.items() if form not in FORMS]
         if wrong:
             raise ModelOpsError(
@@ -75,6 +82,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "name": self.name,
             "weight_type": self.weight_type,
             "granularity": self.granularity,
             "op_types": sorted(self.op_types),

@@ -11,12 +11,25 @@ from ..model.checks import is_known
 from ..model.learned import Learned
 from ..model.weights import Constant, Derived, attribute, is_worth, rows, saves, shrinks
 from .conv1d import windows
-from .forms import BLOCKWISE, DYNAMIC, FP32, ROWS, WEIGHT_ONLY
 from .fused import ACTIVATIONS, activation
-from .operators import BY_ROWS, FUSED, LAST, WEIGHTS
+from .half import Ranges, halves
+from .operators import BY_ROWS, FUSED, LAST, PRODUCTS, WEIGHTS
 from .recipe import EXCLUDED, Recipe, shown
+from .recipes import (
+    BLOCKWISE,
+    BLOCKWISE4,
+    DYNAMIC,
+    FP16,
+    FP32,
+    HALF,
+    HALF_ROWS,
+    HALVES,
+    IN_BLOCKS,
+    INT4,
+    ROWS,
+    WEIGHT_ONLY,
+)  # fmt: skip
 
-PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 # The rule on shapes. A matrix is multiplied in INT8 from this size on. Below it is stored as INT8
 # and multiplied in FP32: quantizing the activation costs more than it saves. The measurement is
 # tests/bench/forms.py (docs/benchmarks.md): with AVX-512 VNNI INT8 was 1.4 times faster and more at
@@ -53,6 +66,7 @@ class Rule:
         learned: by the plans before.
         given: values that are made of weights which a caller may give, and the names of these.
             The plan adds to them while it goes through the graph.
+        ranges: says which weights FP16 can hold.
     """
 
     def __init__(
@@ -62,20 +76,27 @@ class Rule:
         opset: int,
         learned: Learned,
         given: Mapping[str, str],
+        ranges: Ranges,
     ) -> None:
+        self._ranges, self._called = ranges, recipe.name.upper()
         self._recipe, self._excluded, self._opset = recipe, excluded, opset
         self._before, self._given = learned, given
 
     def decide(self, node: NodeProto, held: Held) -> tuple[str, str]:
         """Return the form of a node and the reason."""
-        reason = self._why_no_form(node, held)
-        if reason:
+        if reason := self._why_no_form(node, held):
             return FP32, reason
+        wanted = self._recipe.forms.get(shown(node), HALF if self._recipe.name == FP16 else "")
+        if wanted in HALVES:
+            return self._half(node, held)
+        return self._smaller(node, held, wanted)
+
+    def _smaller(self, node: NodeProto, held: Held, wanted: str) -> tuple[str, str]:
+        """Return the form and the reason where a weight gets scales; `wanted` may be empty."""
         index, weight = held[0]
         gains = any(pays(node, i, w) for i, w in held)
         if not gains and (needed := _names(weight, self._before.in_fp32)):
-            return FP32, f"{needed} is needed in FP32 too, so INT8 would only be added"
-        wanted = self._recipe.forms.get(shown(node), "")
+            return FP32, self._why_added(needed)
         if self._can_be(wanted, node, held):
             return wanted, AS_ASKED
         if not gains:
@@ -106,14 +127,14 @@ class Rule:
             return self._why_no_weight(node)
         op, weight = node.op_type, held[0][1]
         if op not in WEIGHTS or not is_known(node):
-            return f"{op} has no INT8 form"
+            return f"{op} has no {self._called} form"
         if FUSED.get(op, op) not in self._recipe.op_types:
             return f"op_types does not name {FUSED.get(op, op)}"
         if shown(node) in self._excluded:
             return EXCLUDED
         if not weight.is_float:
             kind = TensorProto.DataType.Name(weight.tensor.data_type)
-            return f"its weight is {kind}, which has no INT8 form here"
+            return f"its weight is {kind}, which has no {self._called} form here"
         return "" if all(math.prod(w.dims) for _, w in held) else "its weight is empty"
 
     def _why_no_weight(self, node: NodeProto) -> str:
@@ -125,19 +146,45 @@ class Rule:
                 )
         return "it has no constant weight: its operands are computed or given"
 
+    def _half(self, node: NodeProto, held: Held) -> tuple[str, str]:
+        """Return the form and the reason where FP16 is wanted."""
+        parts = [part for _, weight in held for part in weight.stored]
+        smaller = [part for part in parts if halves(part)]
+        if not smaller:
+            return FP32, self._why_not_half(held[0][1])
+        for part in smaller:
+            if why_not := self._ranges.why_not(part):
+                return FP32, f"{part.tensor.name} stays in FP32: {why_not}"
+        form = HALF_ROWS if _gathers_rows(node, held[0][1]) else HALF
+        asked = self._recipe.forms.get(shown(node)) == form
+        reason = "embedding rows" if form == HALF_ROWS else "FP32 again when a session is made"
+        return form, AS_ASKED if asked else reason
+
+    def _why_not_half(self, weight: Constant) -> str:
+        if needed := _names(weight, self._before.in_fp32):
+            return self._why_added(needed)
+        if weight.tensor.data_type != TensorProto.FLOAT:
+            return f"{weight.tensor.name} is stored in half precision already"
+        return self._why_no_gain(weight)
+
+    def _why_added(self, needed: str) -> str:
+        return f"{needed} is needed in FP32 too, so {self._called} would only be added"
+
     def _why_no_gain(self, weight: Constant) -> str:
-        """Return why INT8 would not make a weight smaller."""
+        """Return why INT8 or FP16 would not make a weight smaller."""
         if larger := _names(weight, self._before.larger):
-            return f"the INT8 copies of {larger} would take more than it does"
+            return f"the {self._called} copies of {larger} would take more than it does"
         if heavy := _names(weight, self._before.heavy):
             return f"unpacking {heavy} at load would take more memory than FP32 (prefer: size does)"
         if any(map(is_worth, weight.stored)):
             return f"a scale for so few values of {list(weight.shape)} takes what INT8 saves"
-        return f"its weight {list(weight.shape)} is too small to gain from INT8"
+        return f"its weight {list(weight.shape)} is too small to gain from {self._called}"
 
     def _of_matrix(self, node: NodeProto, weight: Constant) -> tuple[str, str]:
         if math.prod(weight.dims) < DYNAMIC_ELEMENTS or min(weight.dims[-2:]) < DYNAMIC_SIDE:
             return WEIGHT_ONLY, f"{list(weight.shape)} is too small to be faster in INT8"
+        if self._recipe.name == INT4:
+            return BLOCKWISE4, f"matrix {list(weight.shape)}, 4 bits a value and a scale a block"
         if self._opset < 11:
             return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
         if (length := _sum_length(node, weight)) > LONGEST_SUM:
@@ -152,15 +199,14 @@ class Rule:
         if not self.is_matrix(node, index, weight):
             return wanted == DYNAMIC and not self._why_no_product(node, held)
         short = 0 < _sum_length(node, weight) <= LONGEST_SUM
-        return wanted == BLOCKWISE or (wanted == DYNAMIC and short)
+        return wanted in IN_BLOCKS or (wanted == DYNAMIC and short)
 
     def _of_other(self, node: NodeProto, held: Held) -> tuple[str, str]:
         """Return the form and the reason where no input is the right operand of a product."""
         op, weight = node.op_type, held[0][1]
+        if _gathers_rows(node, weight):
+            return ROWS, "embedding rows, a scale a row"
         if op == "Gather" and not isinstance(weight, Derived):
-            leads = attribute(node, "axis", 0) in (0, -len(weight.dims)) and not weight.transposed
-            if leads:
-                return ROWS, "embedding rows, a scale a row"
             return WEIGHT_ONLY, "it gathers along another axis than the rows"
         if why_not := self._why_no_product(node, held):
             return WEIGHT_ONLY, why_not
@@ -188,6 +234,13 @@ class Rule:
         if self._opset < 11:
             return f"opset {self._opset} has no DynamicQuantizeLinear"
         return _why_no_lstm(node, held) if op == "LSTM" else _why_no_conv(node, weight)
+
+
+def _gathers_rows(node: NodeProto, weight: Constant) -> bool:
+    """Tell whether a node gathers rows of a stored weight, so that only these need be unpacked."""
+    if node.op_type != "Gather" or isinstance(weight, Derived) or weight.transposed:
+        return False
+    return attribute(node, "axis", 0) in (0, -len(weight.dims))
 
 
 def _why_no_conv(node: NodeProto, weight: Constant) -> str:

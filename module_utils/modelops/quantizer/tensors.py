@@ -15,8 +15,10 @@ from ..model.checks import ITEM_BYTES
 from ..model.learned import Learned
 from ..model.tensor_blocks import Files, Weight
 from ..model.weights import Constant
+from . import half
+from .blocks import BlockQuantizedWeight, Blocks4
 from .data_file import Layout, Segment, computed, constant
-from .int8 import BlockQuantizedWeight, QuantizedWeight, WindowWeight
+from .int8 import QuantizedWeight, WindowWeight
 from .nodes import Names
 from .operators import LAST
 
@@ -157,29 +159,37 @@ class Tensors:
         value = self._int8((weight.key, dims, leading, "stack"), weight, dims, make)
         return value, self._scale(value, scale_dims, 1.0)
 
-    def blocks(self, weight: Constant, turn: bool) -> tuple[str, str, int, int]:
-        """The blocks of MatMulNBits with their scales, N and K; `turn` as for `matrix`."""
+    def blocks(self, weight: Constant, turn: bool, bits: int) -> tuple[list[str], int, int]:
+        """The blocks of MatMulNBits, their scales and zero points, if any, and N and K.
+
+        Args:
+            turn: as for `matrix`.
+            bits: 4 or 8.
+        """
         k, n = weight.dims[::-1] if turn else weight.dims
-        key = (weight.key, "blocks", weight.dims, turn)
+        kind = "blocks" if bits == 8 else "blocks4"
+        key = (weight.key, kind, weight.dims, turn)
+        parts = ["value", "scale", *(["zero"] if bits == 4 else [])]
         if (*key, "value") not in self._placed:
             source = self._source(weight, (weight.dims[0], weight.dims[1]))
-            blocks = BlockQuantizedWeight(source, BLOCK_SIZE, turn, self._scratch)
-            dims, name = blocks.dims, weight.tensor.name
-            self._once(
-                (*key, "value"),
-                lambda: Segment(
-                    f"{name}_blocks", TensorProto.UINT8, dims, math.prod(dims), blocks.chunks
-                ),
+            made = (BlockQuantizedWeight if bits == 8 else Blocks4)(
+                source, BLOCK_SIZE, turn, self._scratch
             )
-            count = dims[0] * dims[1]
-            self._once(
-                (*key, "scale"),
-                lambda: Segment(
-                    f"{name}_blocks_scale", TensorProto.FLOAT, (count,), 4 * count,
-                    computed(lambda _pool: blocks.scale_bytes()),
-                ),
-            )  # fmt: skip
-        return self._placed[(*key, "value")], self._placed[(*key, "scale")], n, k
+            segments = _segments(made, f"{weight.tensor.name}_{kind}")
+            for part, segment in zip(parts, segments, strict=True):
+                self._once((*key, part), segment._replace)
+        return [self._placed[(*key, part)] for part in parts], n, k
+
+    def half(self, weight: Constant) -> str:
+        """FP16 in the weight's own shape."""
+        size = math.prod(weight.dims)
+
+        def make() -> Segment:
+            chunks = half.chunks(self._source(weight, (1, size)))
+            name = f"{weight.tensor.name}_half"
+            return Segment(name, TensorProto.FLOAT16, weight.dims, 2 * size, chunks)
+
+        return self._once((weight.key, weight.dims, "half"), make)
 
     def _source(self, weight: Constant, shape: tuple[int, int], start: int = 0) -> Weight:
         size = math.prod(weight.tensor.dims) * ITEM_BYTES[weight.tensor.data_type]
@@ -257,3 +267,20 @@ class Tensors:
             name = self._placed[key] = self._names.fresh(f"number_{value}")
             self.initializers.append(numpy_helper.from_array(np.array(value, np.float32), name))
         return self._placed[key]
+
+
+def _segments(blocks: BlockQuantizedWeight, name: str) -> list[Segment]:
+    """Return what MatMulNBits reads: the values, and behind them what is known when they are."""
+    dims, unsigned = blocks.dims, TensorProto.UINT8
+    count, pairs = dims[0] * dims[1], dims[0] * -(-dims[1] // 2)
+    segments = [
+        Segment(name, unsigned, dims, math.prod(dims), blocks.chunks),
+        Segment(
+            f"{name}_scale", TensorProto.FLOAT, (count,), 4 * count,
+            computed(lambda _pool: blocks.scale_bytes()),
+        ),
+    ]  # fmt: skip
+    if isinstance(blocks, Blocks4):
+        zeros = computed(lambda _pool: blocks.zero_bytes())
+        segments.append(Segment(f"{name}_zero_point", unsigned, (pairs,), pairs, zeros))
+    return segments

@@ -6,12 +6,18 @@ import math
 
 from ..model.checks import ITEM_BYTES
 from ..model.weights import Constant, is_worth
+from .operators import PRODUCTS
 
 # onnxruntime 1.32 folds Cast and Mul of a constant at load, and holds the INT8 values (1 byte) and
 # what Cast gave (4) beside the result (4), which FP32 has alone. Measured by `python -m modelops
 # benchmark` on models of one operator with 70 MB of weights: 4.5 bytes a value for GRU, 6 for
 # ConvTranspose, 7 for Conv over images and small matrices.
 EXTRA = 5
+# A Cast alone leaves the FP32 values, which the file's own pages hold otherwise. Conv over images
+# copies them into another order and holds both: 3.5 bytes a value. Products copy one matrix after
+# the other, 2 to 4 of the largest are held: nothing that grows with the model. GRU, ConvTranspose
+# and LSTM took 0.2 to 1.1.
+EXTRA_HALF = {"Conv": 4, "FusedConv": 4} | dict.fromkeys(PRODUCTS, 0)
 # Up to here it is not worth a weight four times as large on disk: Python, numpy and onnxruntime
 # take 60 MB before the first weight, and the models of tests/bench/real_models.py show nothing.
 UNSEEN_BYTES = 32_000_000
@@ -24,11 +30,15 @@ class Unpacking:
         self._extra: dict[str, int] = {}
         self._saved: dict[str, int] = {}
 
-    def unpacks(self, weight: Constant) -> None:
-        """Count a weight of `weight_int8`."""
+    def unpacks(self, weight: Constant, extra: int = EXTRA) -> None:
+        """Count a weight that takes `extra` bytes a value more than in FP32."""
         for part in weight.stored:
             if is_worth(part):
-                self._extra[part.key] = math.prod(part.dims) * EXTRA
+                self._extra[part.key] = math.prod(part.dims) * extra
+
+    def halves(self, op: str, weight: Constant) -> None:
+        """Count a weight of `weight_fp16` that a node with this operator reads."""
+        self.unpacks(weight, EXTRA_HALF.get(op, 1))
 
     def stays(self, weight: Constant) -> None:
         """Count a weight that is INT8 in memory too; up to 1/16 of its values are scales."""

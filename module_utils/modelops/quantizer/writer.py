@@ -13,6 +13,7 @@ from ..model.learned import Learned, settled
 from ..model.reader import read_model
 from ..model.tensor_blocks import Files
 from .data_file import Layout
+from .half import Ranges
 from .plan import Plan
 from .recipe import Recipe
 
@@ -35,6 +36,7 @@ class Writer:
         self.data = dest.with_name(f"{dest.name}.data")
         self.threads, self._progress = threads, progress
         self._files = Files()
+        self._ranges = Ranges(src, self._files, threads)
 
     def close(self) -> None:
         self._files.close()
@@ -58,10 +60,10 @@ class Writer:
         def made(learned: Learned, probe: bool = False) -> Plan:
             where = layout() if layout else Layout(self.data.name)
             model = read_model(self.src, recipe.fold_inputs)
-            files = self._files
             return Plan(
-                model, self.src, where, recipe, files, scratch, probe=probe, learned=learned
-            )
+                model, self.src, where, recipe, self._files, self._ranges, scratch,
+                probe=probe, learned=learned,
+            )  # fmt: skip
 
         plan = settled(made)
         return made(plan.learned, probe=True) if probe else plan

@@ -11,10 +11,10 @@ import pytest
 from modelops.measuring.compare import Setup, compare
 from modelops.model.reader import read_model
 from modelops.model.walk import all_graphs
-from modelops.quantizer.forms import DYNAMIC, FP32, ROWS
 from modelops.quantizer.operators import WEIGHTS
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
+from modelops.quantizer.recipes import DYNAMIC, FP32, ROWS
 from real_models import DOMINATED, LARGEST, LEAST_COSINE, MODELS, RealModel, weight_share
 
 
