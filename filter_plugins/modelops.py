@@ -17,7 +17,7 @@ from modelops.base import host_text
 from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding
 from modelops.config import plan as planning
-from modelops.config import slurped
+from modelops.config import reading
 from modelops.config.wanted import Wanted
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller, transport
@@ -34,17 +34,17 @@ def config_plan(read: Values, wanted: Values, previous: Values | None, way: str)
     """Plan how a configuration file is made to name FP32 and INT8; see config.plan.plan.
 
     Args:
-        read: `stat` and `slurped`, what the role sarai_config read of it.
+        read: what config_read read of it.
         wanted: what the inventory says about it, `__sarai_config`.
         previous: the owner's values from before INT8, as an earlier plan returned them.
         way: `forward`, or `back`, which nothing may block.
     """
-    return planning.plan(slurped.content(read), wanted, dict(previous or {}), back=way == "back")
+    return planning.plan(reading.content(read), wanted, dict(previous or {}), back=way == "back")
 
 
 def config_findings(read: Values, wanted: Values) -> list[Finding]:
     """Return the rows of preflight on a configuration; see config.plan.findings."""
-    return planning.findings(slurped.content(read), wanted)
+    return planning.findings(reading.content(read), wanted)
 
 
 def config_text(wanted: Values, more: Values) -> str:

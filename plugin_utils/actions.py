@@ -29,6 +29,7 @@ HOW = {
     "artifact_manifest": How(background=True),
     "artifact_push": How(),  # in two steps of its own
     "builder_check": How(background=True),
+    "config_read": How(posix_only="a configuration is a Linux target's."),
     "host_check": How(),
     "host_lock": How(),
     "model_release": How(

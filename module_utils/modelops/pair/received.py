@@ -29,6 +29,7 @@ MAGIC = (
 EXACT = frozenset({"manifest", "previous"})
 SHOWN = 120  # characters of a refused value
 _KEY = re.compile(r"ssh-ed25519 ([A-Za-z0-9+/]{68})(?: [^\n\r]{0,200})?\n?")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _KEY_BEGINS = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"  # RFC 8709, 4: the type, then 32 bytes
 _LEVELS = ("ok", "advice", "problem")
 _VERDICTS = ("pass", "fail", "inconclusive", "not_applicable")
@@ -160,6 +161,10 @@ def _is_line(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 4096 and value == plain(value).replace("\n", "")
 
 
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, str) and bool(_BASE64.fullmatch(value)) and len(value) % 4 == 0
+
+
 def _is_bytes(value: Any) -> bool:
     """Tell of a count of bytes: of a disk it may be more than any file has."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -258,6 +263,7 @@ _MODULES: dict[str, dict[str, Check]] = {
             ("ansible_job_id", "results_file", "progress_file", "id"), _is_line)),
     },
     "builder_check": {"findings": _list_of(_FINDING)},
+    "config_read": {"content": _or_none(_is_base64)},
     "host_check": {"findings": _list_of(_FINDING)},
     "host_lock": {"held": _fields({"path": _is_line, "name": _is_line, "run": _dict_of(_is_line)})},
     "model_release": {

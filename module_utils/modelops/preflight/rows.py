@@ -47,7 +47,7 @@ def _findings(host: Host) -> list[Finding]:
     rows += host.get("__preflight_units", [])
     if "__sarai_service_look" in host:
         rows += _service(host["__sarai_service_look"], host.get("sarai_service_manager", ""))
-    if "__sarai_config_stat" in host:
+    if "__sarai_config_read" in host:
         rows += _configuration(host)
     # A host that is builder and target has rows of both; what is said twice is said once.
     return [row for number, row in enumerate(rows) if row not in rows[:number]]
@@ -94,10 +94,9 @@ def _service(found: Mapping[str, Any], manager: str) -> list[Finding]:
 
 
 def _configuration(host: Host) -> list[Finding]:
-    for result in (host["__sarai_config_stat"], host.get("__sarai_config_slurped", {})):
-        if result.get("failed"):
-            remedy = "Let this user read the file."
-            return [finding("configuration", False, _why(result), "it can be edited", remedy)]
+    if host["__sarai_config_read"].get("failed"):
+        why, remedy = _why(host["__sarai_config_read"]), "Let this user read the file."
+        return [finding("configuration", False, why, "it can be edited", remedy)]
     rows: list[Finding] = host["__sarai_config_findings"]
     return rows
 

@@ -173,6 +173,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "whole": ["0" * 16], "lacking": ["m_int8.onnx"], "hashed": {"/x": [1, "a"]},
         "problems": [], "free_bytes": 10**14, "moved": [], "notes": [], "written": True,
     },
+    "config_read": {"content": "YTogMQ=="},
     "host_check": {
         "findings": [{"id": "", "check": "c", "level": "ok", "value": "v", "threshold": "t",
                       "remedy": ""}],

@@ -56,8 +56,7 @@ def test_a_configuration_is_planned_from_what_ansible_read():
     filters = FilterModule().filters()
     text = filters["config_text"](wanted, {"n_threads": 4})
     assert "model_path: a.onnx" in text and "n_threads: 4" in text
-    content = {"content": base64.b64encode(text.encode()).decode()}
-    read = {"stat": {"stat": {"exists": True}}, "slurped": content}
+    read = {"content": base64.b64encode(text.encode()).decode()}
     planned = filters["config_plan"](read, wanted, None, "forward")
     assert len(planned["config"]["int8"]) == 1 and planned["config"]["fp32"] == []
     assert {row["level"] for row in filters["config_findings"](read, wanted)} == {"ok"}

@@ -21,8 +21,7 @@ def test_rows_of_hosts_that_could_not_be_looked_at():
         {"inventory_hostname": "never"},
         {"inventory_hostname": "t", "__preflight_target_host": {"findings": []},
          "__sarai_service_look": {"msg": "sudo: a password is required"},
-         "__sarai_config_stat": {},
-         "__sarai_config_slurped": {"failed": True, "msg": "not readable"}},
+         "__sarai_config_read": {"failed": True, "msg": "not readable"}},
     ]  # fmt: skip
     found = rows.findings(hosts)
     lines = rows.lines(found, "problem")
@@ -91,7 +90,7 @@ def test_a_way_back_that_does_not_survive_a_boot_is_advice():
 def test_a_configuration_that_was_read_brings_its_own_rows():
     row = host.check_python("3.11")
     told = {"inventory_hostname": "t", "__preflight_target_host": {"findings": []}}
-    read = {"__sarai_config_stat": {}, "__sarai_config_findings": [row]}
+    read = {"__sarai_config_read": {"content": ""}, "__sarai_config_findings": [row]}
     assert rows.findings([told | read]) == {"t": [row]}
 
 
