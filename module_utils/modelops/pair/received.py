@@ -288,6 +288,7 @@ _MODULES: dict[str, dict[str, Check]] = {
     "release_key": {
         "made": _is_bool, "signers": _is_text, "revoked": _is_text, "fingerprint": _is_line,
     },
+    "release_report": {"text": _is_text},
     "release_sign": {"signature": signed.is_signature, "serial": signed.is_serial},
     "release_trust": {"serial": _is_bytes},
     "root_helper": {"findings": _list_of(_FINDING)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from modelops.base.hidden import MARK, masked
-from modelops.judging import release
+from modelops.reporting import gather
 from modelops.target import units
 from modelops.target.change import changed_lines
 
@@ -55,5 +55,5 @@ def test_a_report():
         "inventory_hostname": "h",
         "__release_outcome": f"reverted: token={CANARY}" + "x" * 99999,
     }
-    said = release.report({"inventory_hostname": "b"}, [host], [])["outcomes"]["h"]
-    assert CANARY not in said and len(said) <= release.LONGEST_OUTCOME
+    said = gather.report({"inventory_hostname": "b"}, [host], [])["outcomes"]["h"]
+    assert CANARY not in said and len(said) <= gather.LONGEST_OUTCOME

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from modelops.judging import gates, release
+from modelops.judging import gates
+from modelops.reporting import gather, text
 
 ENTRIES = {"source": [{"name": "a.onnx", "size": 4000, "sha256": "1" * 64}],
            "artifacts": [{"name": "a_int8.onnx", "size": 1000, "sha256": "2" * 64}]}  # fmt: skip
@@ -38,23 +39,23 @@ def hosts(**target):
 )  # fmt: skip
 def test_the_worst_verdict_of_all_hosts_is_that_of_the_release(target, verdict):
     builder, targets = hosts(**target)
-    found = release.report(builder, targets, [PROMISE])
+    found = gather.report(builder, targets, [PROMISE])
     assert (found["release"], found["verdict"]) == (MANIFEST["release_id"], verdict)
     assert set(found["tables"]) == {"b", *(["t"] if target else [])}
     assert found["kept_fp32"] == [KEPT]
 
 
 def test_a_run_that_knew_no_release_has_an_empty_report():
-    found = release.report({"inventory_hostname": "b"}, [{"inventory_hostname": "t"}], [])
+    found = gather.report({"inventory_hostname": "b"}, [{"inventory_hostname": "t"}], [])
     assert (found["release"], found["verdict"]) == ("", "not measured")
-    assert found["outcomes"] == found["tables"] == {} and found["files"] == []
-    assert "None." in release.page(found)
+    assert found["outcomes"] == found["tables"] == {} and found["source"] == []
+    assert "None." in text.markdown(found)
 
 
 def test_without_the_builder_the_release_is_that_of_a_target():
     manifest = {**MANIFEST, **ENTRIES}
     target = {"inventory_hostname": "t", "__transfer_manifest": manifest}
-    found = release.report({"inventory_hostname": "b"}, [target], [])
+    found = gather.report({"inventory_hostname": "b"}, [target], [])
     assert found["release"] == MANIFEST["release_id"]
 
 
@@ -67,16 +68,16 @@ def test_memory_that_the_service_gave_back_is_told_once_it_was_moved_from_fp32(a
         __sarai_service_look={"rss_bytes": 4.4e9},
         __sarai_service_health={"rss_bytes": 1.2e9},
     )
-    found = release.report(builder, targets, [PROMISE])
+    found = gather.report(builder, targets, [PROMISE])
     assert ("4.4 GB on FP32 and 1.2 GB" in found["freed"].get("t", "")) is told
     assert "What the service serves (mapped): INT8." in found["notes"]["t"]
 
 
 def test_text_and_markdown_tell_outcome_figures_notes_and_files():
     builder, targets = hosts(__release_outcome=" in service \n")
-    found = release.report(builder, targets, [PROMISE])
-    text, markdown = release.text(found), release.page(found)
-    for written in (text, markdown):
+    found = gather.report(builder, targets, [PROMISE])
+    shown, markdown = text.text(found), text.markdown(found)
+    for written in (shown, markdown):
         assert "t: in service\n" in written and "cosine similarity" in written
         assert "Measured." in written and "75.0 %" in written
     assert "2" * 64 in markdown and "MatMul `head`: too small" in markdown
