@@ -19,6 +19,7 @@ from modelops.base.finding import Finding
 from modelops.config import plan as planning
 from modelops.config import reading
 from modelops.config.wanted import Wanted
+from modelops.diagnosis import release as diagnosis
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller, transport
 from modelops.judging import gates, status
@@ -103,6 +104,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "config_findings": config_findings,
     "config_plan": config_plan,
     "config_text": config_text,
+    "diagnosis_fixes": diagnosis.fixes,
+    "diagnosis_rows": diagnosis.rows,
     "failed_gates": gates.failed,
     "golden_known": known_golden.of,
     "golden_line": known_golden.line,

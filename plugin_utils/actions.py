@@ -31,6 +31,7 @@ HOW = {
     "builder_check": How(background=True),
     "config_read": How(posix_only="a configuration is a Linux target's."),
     "host_check": How(),
+    "host_diagnosis": How(posix_only="it reads /proc and the journal."),
     "host_lock": How(),
     "model_release": How(
         posix_only="a release is for a Linux target, whose renames, locks and timers it relies on."

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "signing": {"base", "pair"},
     "target": {"base", "model", "pair", "config", "signing"},
     "preflight": {"base", "model", "measuring", "judging"},
+    "diagnosis": {"base", "pair", "target"},
     "reporting": {"base", "judging", "pair"},
     "execution": {"base", "judging"},
 }
@@ -58,7 +59,7 @@ def test_a_folder_imports_what_it_may(folder):
     assert "Imports" in text
 
 
-@pytest.mark.parametrize("folder", ["base", "target"])
+@pytest.mark.parametrize("folder", ["base", "target", "diagnosis"])
 def test_what_runs_on_a_target_needs_the_standard_library_alone(folder):
     """-S leaves the installed packages out."""
     names = [f"modelops.{folder}.{path.stem}" for path in sorted((HOUSE / folder).glob("*.py"))]

@@ -265,6 +265,7 @@ _MODULES: dict[str, dict[str, Check]] = {
     "builder_check": {"findings": _list_of(_FINDING)},
     "config_read": {"content": _or_none(_is_base64)},
     "host_check": {"findings": _list_of(_FINDING)},
+    "host_diagnosis": {"findings": _list_of(_FINDING), "moved": _list_of(_is_text)},
     "host_lock": {"held": _fields({"path": _is_line, "name": _is_line, "run": _dict_of(_is_line)})},
     "model_release": {
         "state": _STATE, "whole": _list_of(_is_release), "lacking": _list_of(manifest.is_file_name),

@@ -16,10 +16,10 @@ Host = Mapping[str, Any]
 Rows = Mapping[str, list[Finding]]
 HEADER = ("level", "check", "value", "wanted")
 KEYS = ("level", "check", "value", "threshold")
-# What looked at a host: a builder's two modules, a target's one or two. A host may be both.
+# What looked at a host: a builder's two modules, a target's one or two, a diagnosis. A host may be both.
 LOOKS = (
     "__preflight_builder_host", "__preflight_builder", "__preflight_target_host",
-    "__setup_target_look",
+    "__setup_target_look", "__diagnose_host",
 )  # fmt: skip
 WIDEST = 60  # characters of a cell in the table; the lines below it have the whole
 
@@ -49,6 +49,7 @@ def _findings(host: Host) -> list[Finding]:
         rows += _service(host["__sarai_service_look"], host.get("sarai_service_manager", ""))
     if "__sarai_config_read" in host:
         rows += _configuration(host)
+    rows += host.get("__diagnose_rows", [])
     # A host that is builder and target has rows of both; what is said twice is said once.
     return [row for number, row in enumerate(rows) if row not in rows[:number]]
 
