@@ -36,9 +36,13 @@ options:
     type: int
     default: 7
   clear:
-    description: Remove half transfers that are older than a day, while no run is at work.
+    description: Remove half transfers that are older than a day. Takes the lock's O(token).
     type: bool
     default: false
+  token:
+    description: The token of the run that holds the lock (see M(host_lock)).
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Tells what O(clear) would remove.
@@ -95,6 +99,7 @@ MODULE: dict[str, Any] = {
         },
         "days": {"type": "int", "default": 7},
         "clear": {"type": "bool", "default": False},
+        "token": {"type": "str", "default": "", "no_log": False},
     },
     "supports_check_mode": True,
 }
@@ -103,7 +108,9 @@ MODULE: dict[str, Any] = {
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Look at the host, after O(clear) where it is asked for; the result is the module's."""
     root, name, manager = Path(params["root"]), names.check(params["name"]), params["manager"]
-    cleared = leftovers.clear(root, name, check_mode=check_mode) if params["clear"] else []
+    cleared = []
+    if params["clear"]:
+        cleared = leftovers.clear(root, name, params["token"], check_mode=check_mode)
     pids: set[int] = set()
     if manager in ("systemd", "systemd_user"):
         unit = units.Systemd(params["service"], user=manager == "systemd_user")

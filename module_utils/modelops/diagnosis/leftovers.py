@@ -73,12 +73,18 @@ def _lock(lock: dict[str, object] | None, alive: bool) -> Finding:
     return finding("lock of a run", False, said, "none", remedy, level="advice", name="lock")
 
 
-def clear(root: Path, name: str, *, check_mode: bool) -> list[str]:
-    """Remove half transfers older than OLD_S while no run is at work; return the folders."""
+def clear(root: Path, name: str, token: str, *, check_mode: bool) -> list[str]:
+    """Remove half transfers older than OLD_S; return their folders.
+
+    Args:
+        token: of the run that holds the lock, so that nobody goes on with them meanwhile.
+
+    Raises:
+        ModelOpsError: this run does not hold the lock.
+    """
     with run_lock.one_call(root):
-        lock = run_lock.holder(run_lock.place(root, name))
-        if lock is not None and time.time() <= lock["expires"]:
-            return []
+        if not check_mode:
+            run_lock.hold(run_lock.place(root, name), token)
         old = [half.folder for half in halves(root) if half.age_s > OLD_S]
         for folder in old if not check_mode else []:
             shutil.rmtree(folder)

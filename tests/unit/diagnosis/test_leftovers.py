@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
+from modelops.base.errors import ModelOpsError
 from modelops.diagnosis import leftovers
 from modelops.target import run_lock
 
@@ -25,9 +27,19 @@ def levels(root):
     return {row["id"]: row["level"] for row in leftovers.rows(root, "m")}
 
 
+def clear(root, *, check_mode=False, token="t" * 32):
+    return leftovers.clear(root, "m", token, check_mode=check_mode)
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A folder of models whose lock our run holds."""
+    run_lock.take(run_lock.place(tmp_path, "m"), RUN)
+    return tmp_path
+
+
 def test_nothing_left_is_nothing_told(tmp_path):
     assert levels(tmp_path) == {"half_transfer": "ok", "lock": "ok"}
-    assert leftovers.clear(tmp_path, "m", check_mode=False) == []
 
 
 def test_a_half_transfer_is_told_with_its_size_and_age(tmp_path):
@@ -37,33 +49,35 @@ def test_a_half_transfer_is_told_with_its_size_and_age(tmp_path):
     assert str(folder) in value and "1 kB" in value and "48 h old" in value
 
 
-def test_only_what_is_older_than_a_day_is_removed(tmp_path):
-    old, young = half(tmp_path, age_s=86400 * 1.01), half(tmp_path, OTHER, age_s=86400 * 0.99)
-    assert leftovers.clear(tmp_path, "m", check_mode=True) == [str(old)] and old.is_dir()
-    assert leftovers.clear(tmp_path, "m", check_mode=False) == [str(old)]
+def test_only_what_is_older_than_a_day_is_removed(held):
+    old, young = half(held, age_s=86400 * 1.01), half(held, OTHER, age_s=86400 * 0.99)
+    assert clear(held, check_mode=True) == [str(old)] and old.is_dir()
+    assert clear(held) == [str(old)]
     assert not old.exists() and young.is_dir()
+    assert clear(held) == []
 
 
-def test_what_a_person_put_there_and_links_are_left_alone(tmp_path):
-    outside = tmp_path / "outside"
+def test_what_a_person_put_there_and_links_are_left_alone(held):
+    outside = held / "outside"
     outside.mkdir()
     (outside / "his").write_text("his")
-    (tmp_path / ".incoming").mkdir()
-    (tmp_path / ".incoming" / "mine").mkdir()
-    (tmp_path / ".incoming" / ID).symlink_to(outside)
+    (held / ".incoming").mkdir()
+    (held / ".incoming" / "mine").mkdir()
+    (held / ".incoming" / ID).symlink_to(outside)
     os.utime(outside / "his", (0, 0))
-    assert leftovers.halves(tmp_path) == []
-    assert leftovers.clear(tmp_path, "m", check_mode=False) == []
+    assert leftovers.halves(held) == [] and clear(held) == []
     assert (outside / "his").read_text() == "his"
 
 
-def test_while_a_run_is_at_work_nothing_is_removed(tmp_path):
-    old = half(tmp_path, age_s=10 * 86400)
-    lock = run_lock.place(tmp_path, "m")
-    run_lock.take(lock, RUN)
-    assert leftovers.clear(tmp_path, "m", check_mode=False) == [] and old.is_dir()
+def test_nothing_is_removed_from_under_another_run(held):
+    old = half(held, age_s=10 * 86400)
+    with pytest.raises(ModelOpsError, match="another run is at work"):
+        clear(held, token="other")
+    with pytest.raises(ModelOpsError, match="holds no lock"):
+        clear(held, token="")
+    assert old.is_dir()
     # Its transfer is no leftover then, but whoever asks shall know that a run is at work.
-    assert levels(tmp_path) == {"half_transfer": "ok", "lock": "advice"}
-    run_lock.take(lock, RUN, ttl_s=-1)
-    assert leftovers.clear(tmp_path, "m", check_mode=False) == [str(old)]
-    assert "its time is up" in leftovers.rows(tmp_path, "m")[1]["value"]
+    assert levels(held) == {"half_transfer": "ok", "lock": "advice"}
+    run_lock.take(run_lock.place(held, "m"), RUN, ttl_s=-1)
+    assert levels(held) == {"half_transfer": "advice", "lock": "advice"}
+    assert "its time is up" in leftovers.rows(held, "m")[1]["value"]
