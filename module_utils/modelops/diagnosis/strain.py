@@ -26,10 +26,10 @@ LITTLE_SWAP_BYTES = 64 << 20
 LONGEST_JOURNAL = 1 << 20  # characters
 
 
-def deaths(name: str, days: int, user: bool = False) -> dict[str, int]:
+def deaths(name: str, days: int, user: bool = False) -> dict[str, int] | None:
     """Return how often a unit failed in so many days, by systemd's result; `oom-kill` is one.
 
-    Reads the journal across boots, as far as this user may.
+    Reads the journal across boots. None where this user may not read it.
     """
     field = "USER_UNIT" if user else "UNIT"
     asked = [f"{field}={units.check(name)}.service", FAILURE, f"--since=-{int(days)}d"]
@@ -37,6 +37,8 @@ def deaths(name: str, days: int, user: bool = False) -> dict[str, int]:
         "journalctl", "--quiet", "--no-pager", "--output=json", "--output-fields=UNIT_RESULT",
         "--lines=1000", *asked,
     )  # fmt: skip
+    if done.returncode:
+        return None
     found: Counter[str] = Counter()
     for line in done.stdout[-LONGEST_JOURNAL:].splitlines():
         try:
@@ -76,7 +78,11 @@ def look(name: str, manager: str, pids: Iterable[int], days: int) -> list[Findin
     return [row for row in rows if row]
 
 
-def _deaths(found: Mapping[str, int], days: int) -> list[Finding]:
+def _deaths(found: Mapping[str, int] | None, days: int) -> list[Finding]:
+    if found is None:
+        remedy = "Let this user read the journal: add it to the group systemd-journal."
+        check = f"failures of the unit, {days} days"
+        return [finding(check, False, "not readable", "0", remedy, "advice", "failures")]
     killed = found.get(OOM, 0)
     others = {result: count for result, count in found.items() if result != OOM}
     told = ", ".join(f"{count} x {result}" for result, count in sorted(others.items())) or "0"

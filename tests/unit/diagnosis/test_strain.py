@@ -12,14 +12,14 @@ from modelops.diagnosis import strain
 from modelops.target import processes, units
 
 
-def journal(monkeypatch, *entries: object) -> list[tuple[str, ...]]:
+def journal(monkeypatch, *entries: object, code: int = 0) -> list[tuple[str, ...]]:
     """Let journalctl print these entries; return the commands that asked."""
     asked: list[tuple[str, ...]] = []
 
     def run(*command: str, **_: object) -> subprocess.CompletedProcess[str]:
         asked.append(command)
         lines = [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries]
-        return subprocess.CompletedProcess(command, 0, "\n".join(lines), "")
+        return subprocess.CompletedProcess(command, code, "\n".join(lines), "")
 
     monkeypatch.setattr(units, "run", run)
     return asked
@@ -56,6 +56,13 @@ def test_a_kill_for_want_of_memory_is_a_problem_and_another_death_advice(monkeyp
     rows = strain.look("sarai", "systemd", [], 7)
     assert levels(rows)["oom"] == levels(rows)["failures"] == "ok"
     assert "oom" not in levels(strain.look("sarai", "command", [], 7))
+
+
+def test_a_journal_that_this_user_may_not_read_is_no_good_news(monkeypatch):
+    journal(monkeypatch, code=1)
+    rows = strain.look("sarai", "systemd", [], 7)
+    assert levels(rows)["failures"] == "advice" and "oom" not in levels(rows)
+    assert next(row["value"] for row in rows if row["id"] == "failures") == "not readable"
 
 
 def test_swap_is_that_of_the_services_own_processes(monkeypatch, tmp_path):
