@@ -16,7 +16,7 @@ Host = Mapping[str, Any]
 Rows = Mapping[str, list[Finding]]
 HEADER = ("level", "check", "value", "wanted")
 KEYS = ("level", "check", "value", "threshold")
-# What looked at a host: a builder's two modules, a target's one or two, a diagnosis. A host may be both.
+# What looked at a host, which may be a builder and a target: their modules, and a diagnosis.
 LOOKS = (
     "__preflight_builder_host", "__preflight_builder", "__preflight_target_host",
     "__setup_target_look", "__diagnose_host",
