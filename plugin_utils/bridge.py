@@ -318,12 +318,18 @@ def require_python(python: str) -> str:
     """Return the host's Python as a full path.
 
     Raises:
-        AnsibleError: it is not one.
+        AnsibleError: it is not one, or one of the starters `py` and those of the Store.
     """
     if not re.match(r"[A-Za-z]:[\\/]|\\\\", python):
         raise AnsibleError(
             f"ansible_python_interpreter is {python or 'not set'!r} for this Windows host. Set it"
             r" to the full path of a Python there, for example C:\SARAi_v2\venv\Scripts\python.exe"
+        )
+    if re.search(r"(?i)[\\/](pyw?(\.exe)?$|WindowsApps[\\/])", python):
+        raise AnsibleError(
+            f"ansible_python_interpreter is {python!r}, which is no Python: it starts one of the"
+            " user who asks, or the Store. Name the python.exe itself, of a Python that is"
+            " installed for all users: py --list-paths shows them there."
         )
     return python.replace("/", "\\")
 

@@ -46,8 +46,9 @@ def explain(raw: Mapping[str, Any], python: str) -> str:
         return app_control.told(f"{python} ({said})")
     if rc in (2, 3) and refused:
         return (
-            f"there is no Python at {python} ({said}). Install it there, or correct"
-            " ansible_python_interpreter of this host."
+            f"there is no Python at {python} ({said}). Install it there for all users, or correct"
+            " ansible_python_interpreter of this host: py --list-paths shows which are there. The"
+            " launcher py alone is none."
         )
     if refused:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ from ..base.finding import Finding, finding
 from ..base.nvidia import find_gpus
 from ..base.programs import ask, banners
 from ..model import declared
-from . import trial
-from .windows_host import check_windows
+from . import trial, windows_host
 
 TAIL = 300  # characters of what a program said
 
@@ -22,12 +22,16 @@ def check_builder(params: Mapping[str, Any]) -> list[Finding]:
     """Run every check that the parameters of the module builder_check ask for."""
     gpus, why = find_gpus(params["call_limit_s"])
     wanted = params["gpu_required"]
-    rows = check_windows(params) if sys.platform == "win32" else []
+    rows = windows_host.check_windows(params) if sys.platform == "win32" else []
     rows.append(check_gpu(gpus, why, params["gpu_memory"], wanted))
     rows += check_session(params, bool(gpus))
     rows += check_ssh(params["ssh"], params["connect_limit_s"])
     if params["packages"] != "kept":
         rows.append(check_packages_source(params))
+    if sys.platform == "win32" and params["packages"] != "kept" and not params["wheelhouse"]:
+        machine = windows_host.value(windows_host.WINHTTP, "WinHttpSettings")
+        own = urllib.request.getproxies()
+        rows += windows_host.check_proxy(own, windows_host.winhttp_proxy(machine))
     return rows
 
 

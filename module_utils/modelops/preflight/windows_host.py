@@ -31,6 +31,7 @@ RESTARTS = (
 POWER = r"SYSTEM\CurrentControlSet\Control\Power"
 # The group "sleep" and its setting "sleep after", as `powercfg /query` names them.
 SLEEP = r"238c9fa8-0aad-41ed-83f4-97be242c8f20\29f6c1db-86da-48c5-9fdb-f2b67b1f44da"
+WINHTTP = r"SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections"
 # FILE_ATTRIBUTE_OFFLINE, RECALL_ON_OPEN and RECALL_ON_DATA_ACCESS: the content is somewhere else.
 NOT_HERE = 0x1000 | 0x40000 | 0x400000
 ELEVEN = 22000  # its first build; the registry calls it Windows 10 all the same
@@ -220,6 +221,39 @@ def check_language_mode(said: str) -> list[Finding]:
     )
     ok = mode == LANGUAGE_MODES[0]
     return [finding("PowerShell's language mode", ok, mode, LANGUAGE_MODES[0], remedy)]
+
+
+def winhttp_proxy(setting: Any) -> str:
+    """Return the proxy that an administrator set for Windows' own services (netsh winhttp).
+
+    Args:
+        setting: the value WinHttpSettings: three numbers of 32 bits, the last of them flags (2 for
+            a proxy), then the length of a text and the text; None where it may not be read.
+    """
+    if not isinstance(setting, bytes) or len(setting) < 16 or not setting[8] & 2:
+        return ""
+    length = int.from_bytes(setting[12:16], "little")
+    return setting[16 : 16 + length].decode("ascii", "replace")
+
+
+def check_proxy(own: Mapping[str, str], machine: str) -> list[Finding]:
+    """Say over which proxy this user's pip goes, or that it goes past the one of this machine.
+
+    Args:
+        own: what Python finds for this user, in the environment and the registry.
+        machine: that of Windows' own services, which Python does not know of.
+    """
+    # What stands before an @ is a password.
+    known = sorted({url.rpartition("@")[2] for name, url in own.items() if name != "no"})
+    if not known and not machine:
+        return []
+    remedy = (
+        f"Windows' own services go over {machine}, and this user's Python does not know of it. If"
+        " the package index is not reached: set HTTPS_PROXY for the whole machine there, or let"
+        " pip know it (pip config --global set global.proxy)."
+    )
+    text = ", ".join(known) or "none for this user"
+    return [finding("proxy", bool(known), text, "one that pip knows of", remedy, "advice")]
 
 
 def check_long_paths(enabled: Any) -> Finding:

@@ -20,7 +20,7 @@ from typing import Any
 
 import models
 import pytest
-from plays import ENVIRONMENT, ROOT
+from plays import ENVIRONMENT, ROOT, program, run
 
 MODEL = "agi_audio_core.onnx"
 HOME = r"C:\work\preflight ünï"
@@ -185,3 +185,37 @@ def test_five_things_wrong_are_five_rows(windows, models_dir, tmp_path, closed):
     assert all(row["remedy"] for row in rows if row["level"] != "ok")
     lines = output.partition("Problems\n")[2].partition("TASK")[0]
     assert lines.count("- win: ") == 5
+
+
+def test_what_is_advice_alone(windows, models_dir, tmp_path, ssh, index):
+    """A proxy that only Windows' own services know of, and a clock that is held to nothing."""
+    key = r"SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections"
+    write = (
+        "import sys, winreg; key = winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, sys.argv[1]);"
+        "value = bytes.fromhex(sys.argv[2]);"
+        "winreg.SetValueEx(key, 'WinHttpSettings', 0, winreg.REG_BINARY, value)"
+    )
+    proxy = b"proxy.lan:3128"
+    value = b"\x28\0\0\0\0\0\0\0\3\0\0\0" + len(proxy).to_bytes(4, "little") + proxy
+    assert run(windows, program(windows, write, key, value.hex())).rc == 0
+    try:
+        rc, output, rows = look(
+            windows, tmp_path, ssh,
+            sarai_builder_base_python=windows.python,
+            preflight_index_url=index,
+            preflight_builder_memory_installed=1,
+            preflight_clock_skew_s=0,
+            preflight_clock_delay_s=0,
+        )  # fmt: skip
+    finally:
+        assert run(windows, program(windows, write, key, bytes(16).hex())).rc == 0
+    assert rc == 0, output
+    assert found(rows, "advice") == ["clock", *UNKNOWN, "proxy"]
+    remedies = {row["check"]: row["remedy"] for row in rows}
+    assert "proxy.lan:3128" in remedies["proxy"]
+    assert "memory available" in found(rows, "ok")
+
+
+def test_the_launcher_is_no_python(windows, models_dir, tmp_path, ssh):
+    rc, output, _ = look(windows, tmp_path, ssh, sarai_builder_base_python=r"C:\Windows\py.exe")
+    assert rc == 2 and "py --list-paths" in " ".join(output.split())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 
 import pytest
-from plays import run
+from plays import run, tried
 from test_double_wire import ended, protocol, python
 from test_windows_faults import FOLDER, check, reach
 
@@ -70,3 +71,37 @@ def test_a_shell_that_is_lost_is_named(windows, folder):
     done = run(windows, check())
     assert done.rc == 4 and "the shell is gone there" in done.result["msg"]
     assert "selectores no válidos" in done.result["msg"]
+
+
+@pytest.mark.parametrize("spanish", [False, True])
+def test_progress_of_powershell_on_standard_error_is_no_error(windows, folder, spanish):
+    """As recorded of every PowerShell over WinRM: its progress comes as CLIXML, in its language."""
+    windows.speak_spanish(spanish)
+    link = protocol(windows)
+    shell = link.open_shell(codepage=65001)
+    script = base64.b64encode(f"& '{windows.python}' -c pass".encode("utf-16-le")).decode()
+    _, err, code = ended(link, shell, "powershell.exe", ["-EncodedCommand", script])
+    link.close_shell(shell)
+    assert code == 0 and err.startswith(b"#< CLIXML\r\n<Objs ")
+    assert ("módulos" in err.decode()) == spanish
+    looked, spoken = tried(
+        windows, check(), {"ansible.builtin.raw": f"& '{windows.python}' -c pass"}
+    )
+    assert looked["findings"] and "module_stderr" not in looked
+    assert (spoken["rc"], spoken["stderr"]) == (0, "")
+
+
+def test_what_an_account_that_is_no_administrator_may_not_change(windows, folder, tmp_path):
+    local = tmp_path / "x"
+    local.write_text("x")
+    made, there, copied, root = tried(
+        windows,
+        {"ansible.windows.win_file": {"path": r"C:\Program Files\x", "state": "directory"}},
+        {"ansible.windows.win_file": {"path": r"C:\windows", "state": "directory"}},
+        {"ansible.windows.win_copy": {"src": str(local), "dest": r"C:\Windows\x"}},
+        {"ansible.windows.win_file": {"path": r"C:\SARAi new", "state": "directory"}},
+    )
+    assert made["msg"] == r"Access to the path 'C:\Program Files\x' is denied."
+    assert not there["changed"] and not there.get("failed")
+    assert "is denied" in copied["msg"] and root["changed"]
+    windows.path(r"C:\SARAi new").rmdir()

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import ipaddress
 import json
 import os
 import re
@@ -29,11 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import credentials
 import wine
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import NameOID
 from winrm_double.programs import Programs
 
 HERE = Path(__file__).resolve().parent
@@ -77,8 +72,8 @@ class WindowsBed:
                 self.state.mkdir(parents=True)
         self.state.chmod(0o700)
         shutil.copytree(cache, self.prefix, symlinks=True, copy_function=_shared)
-        _certificates(self.state, self._address)
-        _ssh_keys(self.state)
+        credentials.certificates(self.state, self._address)
+        credentials.ssh_keys(self.state)
         environment = wine.environment(self.prefix)
         host = {
             "user": USER, "password": secrets.token_urlsafe(18), "address": self._address,
@@ -237,6 +232,10 @@ class WindowsBed:
         self._break(**whole)
         time.sleep(0.3)
 
+    def speak_spanish(self, spanish: bool = True) -> None:
+        """Let Windows speak Spanish where it speaks for itself."""
+        self._break(spanish=spanish)
+
     def queue(self) -> None:
         """Let each command say first that it waits for its turn (CommandState/Pending)."""
         self._break(pending=True)
@@ -298,86 +297,6 @@ def _started(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
-
-
-def _certificates(folder: Path, address: str) -> None:
-    """Make a CA, a certificate of it, one that expired, and one of a CA that nobody knows."""
-    now = datetime.datetime.now(datetime.UTC)
-    year = datetime.timedelta(days=365)
-    cas = {name: _ca(name, now) for name in ("ca", "other")}
-    wanted = ("server", "ca", year), ("expired", "ca", -year / 12), ("stranger", "other", year)
-    for name, ca, left in wanted:
-        authority, signer = cas[ca]
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName(
-            [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("winhost")]
-        )
-        certificate = (
-            _builder("winhost", authority.subject, key, now, now + left)
-            .add_extension(names, critical=False)
-            .sign(signer, hashes.SHA256())
-        )
-        (folder / f"{name}.pem").write_bytes(
-            certificate.public_bytes(serialization.Encoding.PEM) + _pem(key)
-        )
-    (folder / "ca.pem").write_bytes(cas["ca"][0].public_bytes(serialization.Encoding.PEM))
-
-
-def _ssh_keys(folder: Path) -> None:
-    """Make the key of sshd and that of the client, and let each know the other."""
-    for private, public, who in (
-        ("ssh_host_key", "known_hosts", "* "),
-        ("ssh_key", "authorized_keys", ""),
-    ):
-        key = ed25519.Ed25519PrivateKey.generate()
-        form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-        (folder / public).write_text(f"{who}{key.public_key().public_bytes(*form).decode()}\n")
-        made = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.OpenSSH,
-            serialization.NoEncryption(),
-        )
-        (folder / private).touch(mode=0o600)
-        (folder / private).write_bytes(made)
-
-
-def _ca(name: str, now: datetime.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"bed {name}")])
-    until = now + datetime.timedelta(days=730)
-    certificate = (
-        _builder(f"bed {name}", subject, key, now, until)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate, key
-
-
-def _builder(
-    name: str,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    now: datetime.datetime,
-    until: datetime.datetime,
-) -> x509.CertificateBuilder:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=400))
-        .not_valid_after(until)
-    )
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 def main() -> None:

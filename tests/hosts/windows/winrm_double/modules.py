@@ -47,6 +47,14 @@ class Call:
     def path(self, name: str) -> Path:
         return self.programs.path(name)
 
+    def may_change(self, name: str) -> bool:
+        """Tell whether it is to change what a path names, which not every account may."""
+        if self.check_mode:
+            return False
+        if self.programs.is_guarded(name):
+            raise FailedError(f"Access to the path '{self.programs.expand(name)}' is denied.")
+        return True
+
 
 def find(script: str) -> Module:
     """Return the module of a script's name.
@@ -128,17 +136,17 @@ def win_file(call: Call) -> None:
     exists = os.path.lexists(path)
     if state == "absent":
         call.result["changed"] = exists
-        if exists and not call.check_mode:
+        if exists and call.may_change(name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif state == "directory":
         if exists and not path.is_dir():
             raise FailedError(f"path {name} is not a directory")
         call.result["changed"] = not exists
-        if not exists and not call.check_mode:
+        if not exists and call.may_change(name):
             path.mkdir(parents=True)
     elif state == "touch":
         call.result["changed"] = True
-        if not call.check_mode:
+        if call.may_change(name):
             path.touch()
     elif not exists:
         raise FailedError(f"path {name} will not be created")
@@ -166,13 +174,13 @@ def win_copy(call: Call) -> None:
         path = call.path(whole)
     _need_folder(path, whole, make=whole != dest)
     if mode == "single":
-        call.result["changed"] = True
+        call.result["changed"] = call.may_change(whole)
         shutil.copyfile(source, path)
         return
     checksum = _digest(source) if given["force"] else None
     right = path.is_file() and (not given["force"] or _digest(path) == checksum)
     call.result["changed"] = not right
-    if not right and not call.check_mode:
+    if not right and call.may_change(whole):
         shutil.copyfile(source, path)
     call.result.update(
         src=name, dest=whole, operation="file_copy", original_basename=source.name,

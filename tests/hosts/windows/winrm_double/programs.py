@@ -18,6 +18,8 @@ POLL_S = 0.1
 COMMAND_LINE_MAX = 32767  # of CreateProcess, in characters
 # What of cmd is played: one command of its own, or a program with a full path.
 CMD_LINE = re.compile(r"(?i)/c \"?(?:(?:echo|type|exit|ver|dir)\b|[a-z]:\\)[^&|<>]*")
+# Where an account that is no administrator changes nothing.
+GUARDED = re.compile(r"(?i)(c:\\(windows|program files( \(x86\))?|programdata\\ssh)(\\.*)?|c:\\?)")
 
 
 class UnsupportedError(Exception):
@@ -54,6 +56,10 @@ class Programs:
         text = re.sub(r"%([^%\\]+)%", value, text)
         home = text == "~" or text.startswith(("~\\", "~/"))
         return self.profile + text[1:].replace("/", "\\") if home else text
+
+    def is_guarded(self, name: str) -> bool:
+        """Tell whether only an administrator may change what a path names."""
+        return bool(GUARDED.fullmatch(self.expand(name).replace("/", "\\").rstrip("\\")))
 
     def path(self, name: str) -> Path:
         """Return where a Windows path lies, found as NTFS finds it: whatever the case.

@@ -14,6 +14,14 @@ CMD_NOT_FOUND = (
     "'{}' is not recognized as an internal or external command,\r\n"
     "operable program or batch file.\r\n"
 )
+# What a PowerShell whose streams are redirected writes on standard error, whatever it is asked.
+CLIXML = (
+    '#< CLIXML\r\n<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04">'
+    '<Obj S="progress" RefId="0"><TN RefId="0"><T>System.Management.Automation.PSCustomObject</T>'
+    '<T>System.Object</T></TN><MS><I64 N="SourceId">1</I64><PR N="Record"><AV>{}</AV><AI>0</AI>'
+    "<Nil /><PI>-1</PI><PC>-1</PC><T>Completed</T><SR>-1</SR><SD> </SD></PR></MS></Obj></Objs>"
+)
+PREPARING = "Preparing modules for first use.", "Preparando módulos para el primer uso."
 _REMOVE = re.compile(r"Remove-Item ('(?:[^']|'')*'|\S+) -Force( -Recurse)?;?")
 _KEEP_CODE = re.compile(
     r"\s*If \(-not \$\?\) \{ If \(Get-Variable LASTEXITCODE -ErrorAction SilentlyContinue\)"
@@ -29,6 +37,8 @@ def run_command(command: Command) -> int:
         command.host.note("cmd", command.line)
         return _program(command, words)
     # Wine's own powershell.exe is a stub that ends with 0 and does nothing: it is never started.
+    said = PREPARING[bool(command.host.faults.get("spanish", False))]
+    command.write(err=CLIXML.format(said).encode())
     flags = [word.lower() for word in words]
     encoded = [
         i for i, word in enumerate(flags) if len(word) > 1 and "-encodedcommand".startswith(word)
