@@ -85,6 +85,12 @@ p99_s:
   description: Their 99th percentile, likewise. Of few runs it is nearly the slowest.
   returned: when measured
   type: float
+memory_over_time:
+  description: The highest resident memory in each stretch of the process's time, as seconds since
+    it began and bytes.
+  returned: when measured
+  type: list
+  elements: list
 samples:
   description: The timed runs in their order, in seconds.
   returned: when measured

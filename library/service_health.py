@@ -121,6 +121,10 @@ rss_bytes:
   description: The memory of its processes. What several share counts once.
   returned: success
   type: int
+host_memory:
+  description: The bytes of memory that are used on the whole host, and its total.
+  returned: success
+  type: dict
 served:
   description:
     - Which model its processes serve. C(model) is C(int8), C(fp32) or C(unknown); C(proof) is

@@ -71,7 +71,11 @@ class Bridge(Background):
     ) -> dict[str, Any]:
         """Run the module; see its documentation. What comes back is checked (received.checked)."""
         self._run_vars = task_vars or {}
-        return self.checked(self._run(task_vars))
+        began, clock = time.time(), time.monotonic()
+        result = self.checked(self._run(task_vars))
+        # For the time line of the report, by the controller's own clock.
+        took = {"began": round(began, 3), "seconds": round(time.monotonic() - clock, 3)}
+        return {**result, "took": took}
 
     def _run(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not getattr(self._connection._shell, "_IS_WINDOWS", False):

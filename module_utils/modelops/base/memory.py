@@ -34,6 +34,19 @@ def available_bytes() -> int | None:
     return min([int(fields["MemAvailable"].split()[0]) * 1024, *_left_in_cgroups()])
 
 
+def of_host() -> dict[str, int]:
+    """Return the bytes in `used` and in `total` of this Linux host; nothing where unknown.
+
+    Used is what is not available: caches that can be dropped count as free.
+    """
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    parts = [line.partition(":") for line in lines if line.startswith("Mem")]
+    fields = {name: int(rest.split()[0]) * 1024 for name, _, rest in parts}
+    if not {"MemTotal", "MemAvailable"} <= fields.keys():
+        return {}
+    return {"used": fields["MemTotal"] - fields["MemAvailable"], "total": fields["MemTotal"]}
+
+
 def _left_in_cgroups(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
     """Return what is left of each limit above this process (cgroup v2); cache can be dropped."""
     left: list[int] = []

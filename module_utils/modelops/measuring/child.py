@@ -21,7 +21,14 @@ from typing import Any
 
 from ..base import errors, memory, opener
 from ..base.errors import ModelOpsError
-from . import neighbour, npz, session_inputs, session_outputs, session_program
+from . import (
+    neighbour,
+    npz,
+    session_inputs,
+    session_memory,
+    session_outputs,
+    session_program,
+)
 
 # The child's program comes as the first line of its standard input: a command line holds no more
 # than 32,767 characters on Windows. Its modules are those of a package that has no other.
@@ -216,6 +223,7 @@ def child_modules(main: str | None = None) -> dict[str, str]:
         "base.opener": opener,
         "measuring.npz": npz,
         "measuring.session_inputs": session_inputs,
+        "measuring.session_memory": session_memory,
         "measuring.session_outputs": session_outputs,
     }
     texts = {name: _source(module) for name, module in imported.items()}

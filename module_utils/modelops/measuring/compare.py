@@ -31,6 +31,8 @@ from .similarity import worst
 __all__ = ["Setup", "benchmark", "compare", "cpu", "figures", "versions"]
 
 CONFIDENCE = 0.95
+# As Linux calls them on x86: vectors, and products of INT8 on them.
+FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -78,6 +80,16 @@ def cpu() -> dict[str, Any]:
     return {"model": model or platform.machine(), "cores": cores}
 
 
+def cpu_features() -> dict[str, list[str]]:
+    """Return those `features` of the processor that INT8 runs fast by; nothing where unknown."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
+        flags = (line.partition(":")[2].split() for line in info if line.startswith("flags"))
+        found = next(flags, None)
+        if found is not None:
+            return {"features": [name for name in FEATURES if name in found]}
+    return {}
+
+
 def versions(setup: Setup) -> dict[str, str]:
     """Return the versions of onnxruntime and numpy that a child would use.
 
@@ -99,7 +111,8 @@ def benchmark(
 
     Returns:
         `load_s`; `first_s`, of the very first run; `p50_s`, `p95_s`, `p99_s` and the `samples` of
-        the timed runs; `peak_rss_bytes` of the whole process, and `rss_model_bytes`, what it grew
+        the timed runs; `peak_rss_bytes` of the whole process, its `memory_over_time`
+        (see session_memory), and `rss_model_bytes`, what it grew
         by since onnxruntime was imported (weights, inputs, outputs, scratch); `output_bytes`;
         `rss_without_output_bytes`, the peak less those, as the real model's are 2 GB; the
         `providers` that the session really uses and the `providers_unused` of those asked for;
@@ -316,6 +329,7 @@ def _figures(model: Model) -> dict[str, Any]:
         "samples": list(model.seconds),
         "peak_rss_bytes": model.peak_rss_bytes,
         "rss_model_bytes": model.peak_rss_bytes - model.started["rss_before_bytes"],
+        "memory_over_time": model.memory_over_time,
         "output_bytes": model.output_bytes,
         "rss_without_output_bytes": model.peak_rss_bytes - model.output_bytes,
         "providers": used,
@@ -323,7 +337,7 @@ def _figures(model: Model) -> dict[str, Any]:
         "finite": model.finite,
         "repeatable": model.repeatable,
         "versions": model.started["versions"],
-        "cpu": cpu(),
+        "cpu": {**cpu(), **cpu_features()},
     }
 
 

@@ -122,6 +122,8 @@ class Model:
         self.seconds: list[float] = []  # of timed runs
         self.first_s = math.nan
         self.peak_rss_bytes = self.output_bytes = 0
+        self.memory_over_time: list[list[float]] = []  # of the first time, see session_memory.py
+        self._times = 0
         self.finite = self.repeatable = True
         self._work = work
         self._checksums: dict[int, int] = {}
@@ -146,6 +148,7 @@ class Model:
             child.close(kindly=False)
             raise
         self._child = child
+        self._times += 1
         self.started = self.started or started
         self.loaded = self.loaded or loaded
         return self
@@ -208,4 +211,6 @@ class Model:
             self.repeatable = self.repeatable and known == reply["checksum"]
         self.output_bytes = sum(output["bytes"] for output in reply["outputs"])
         self.peak_rss_bytes = max(self.peak_rss_bytes, reply["peak_rss_bytes"])
+        if self._times == 1:
+            self.memory_over_time = reply.get("memory_over_time", [])
         return reply

@@ -9,7 +9,8 @@ input, one reply a line on standard output:
                      -> load_s, rss_after_load_bytes, inputs, outputs, providers
     {"do": "run", inputs: {seed, shapes} or {npz, sample}, with ranges and batch, inspect, share,
      fresh, take: {count, seed} or null}
-                     -> seconds, outputs, peak_rss_bytes; with `inspect` also finite and checksum
+                     -> seconds, outputs, peak_rss_bytes, memory_over_time (see session_memory.py);
+                     with `inspect` also finite and checksum
     {"do": "quit"}
 
 With `share` each output has the `place` of its memory, which the next run writes into again; with
@@ -37,6 +38,7 @@ from .session_inputs import (
     from_file,
     seeded,
 )
+from .session_memory import Memory
 from .session_outputs import Outputs, inspect_arrays, take_values
 
 
@@ -76,6 +78,8 @@ class Server:
     """One session, its bound inputs and outputs."""
 
     def __init__(self) -> None:
+        self._memory = Memory()
+        self._memory.watch()
         self._session: Any = None
         self._binding: Any = None
         self._inputs: list[dict[str, Any]] = []
@@ -147,6 +151,7 @@ class Server:
             values = take_values(arrays[row["name"]], take)
             row["taken"] = self._taken.describe(row["name"], values, True)
         reply["peak_rss_bytes"] = resident()[1]
+        reply["memory_over_time"] = self._memory.points()
         return reply
 
     def _timed_run(self) -> tuple[float, Arrays]:

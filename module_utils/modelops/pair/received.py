@@ -229,7 +229,10 @@ _JUDGED = _fields(
 )  # fmt: skip
 _FIGURES = _fields(
     {},
-    {"load_s": _is_number, "p50_s": _is_number, "finite": _is_bool, "repeatable": _is_bool,
+    {"memory_over_time": _list_of(_list_of(_is_number)), "samples": _list_of(_is_number),
+     "cpu": _fields({"model": _is_text, "cores": _is_bytes}, {"features": _list_of(_is_line)}),
+     "providers": _list_of(_is_line), "versions": _dict_of(_is_line),
+     "load_s": _is_number, "p50_s": _is_number, "finite": _is_bool, "repeatable": _is_bool,
      "peak_rss_bytes": _is_number, "rss_without_output_bytes": _is_number},
 )  # fmt: skip
 # Somebody may have edited the state, and the way back must not hang on that (see store.load): what
@@ -276,6 +279,7 @@ _MODULES: dict[str, dict[str, Check]] = {
     "onnx_compare": {
         "verdict": _one_of(*_VERDICTS), "measured": _is_bool, "judged": _list_of(_JUDGED),
         "reference": _FIGURES, "candidate": _FIGURES,
+        "similarity_rows": _list_of(_fields({"output": _is_text, "sample": _is_bytes})),
     },
     "onnx_golden": {"golden": _is_entry},
     "onnx_quantize": {
@@ -299,6 +303,7 @@ _MODULES: dict[str, dict[str, Check]] = {
     },
     "service_health": {
         "healthy": _is_bool, "problem": _is_text, "rss_bytes": _is_bytes, "served": _SERVED,
+        "host_memory": _fields({}, {"used": _is_bytes, "total": _is_bytes}),
         "unit": _fields({"load": _is_line, "active": _is_line}), "journal": _is_text,
     },
 }  # fmt: skip

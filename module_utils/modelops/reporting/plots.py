@@ -177,4 +177,6 @@ def _numbers(values: Any) -> list[float]:
 
 def _points(values: Any) -> list[tuple[float, float]]:
     found = values if isinstance(values, list) else []
-    return [(float(t), float(b)) for t, b in found][:MOST_POINTS]
+    return [(float(one[0]), float(one[1])) for one in found if len(_numbers(one)) == 2][
+        :MOST_POINTS
+    ]

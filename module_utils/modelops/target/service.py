@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..base import opener
+from ..base import memory, opener
 from ..base.errors import ModelOpsError
 from ..base.hidden import masked
 from . import processes, served, service_answer
@@ -251,7 +251,11 @@ def _processes(
 ) -> dict[str, Any]:
     pids = manager.processes(unit)
     seen = served.look(pids, models, opened)
-    return {"rss_bytes": processes.memory_bytes(pids), "served": served.judge(seen)}
+    return {
+        "rss_bytes": processes.memory_bytes(pids),
+        "host_memory": memory.of_host(),
+        "served": served.judge(seen),
+    }
 
 
 def _problem(name: str, unit: Unit) -> str:

@@ -41,11 +41,19 @@ def test_every_way_of_running_a_module_is_checked(monkeypatch):
         made = action("host_check", folder="/x", model="/x/m.onnx", spared_by="/x/m_int8.onnx")
         made._connection = SimpleNamespace(_shell=SimpleNamespace(_IS_WINDOWS=windows))
         made._task.async_val = 0
-        sent = {"changed": False, "add_host": {}, "findings": [], "msg": "a\x1b[31m\u202eb"}
+        sent = {
+            "changed": False,
+            "add_host": {},
+            "took": "x",
+            "findings": [],
+            "msg": "a\x1b[31m\u202eb",
+        }
         monkeypatch.setattr(type(made), "run_posix", lambda *_, sent=sent: sent)
         monkeypatch.setattr(type(made), "run_windows", lambda *_, sent=sent: sent)
         result = made.run(None, {})
         assert result.pop("invocation", {}).keys() <= {"module_args"}
+        took = result.pop("took")  # by the controller's clock, whatever the host says of it
+        assert took["began"] > 0 and took["seconds"] >= 0
         assert result == {"changed": False, "findings": [], "msg": "ab"}
         sent["findings"] = [{"level": "fine"}]
         assert made.run(None, {})["failed"]

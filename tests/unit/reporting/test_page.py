@@ -102,3 +102,14 @@ def test_the_index_lists_all_releases_the_newest_first_and_their_figures_over_ti
     assert f'href="{other["release"]}/report.html"' in shown
     own = page.report(new, [old, other, new], TEMPLATES)
     assert f'href="../{old["release"]}/report.html"' in own and other["release"] not in own
+
+
+def test_memory_that_a_host_tells_in_another_shape_is_not_drawn():
+    builder, targets = facts()
+    for wrong in ([[1]], [["a", "b"]], [None], "x", {"a": 1}):
+        builder["__quantize_gate"]["candidate"]["memory_over_time"] = wrong
+        builder["__quantize_gate"]["reference"]["memory_over_time"] = []
+        made = gather.report(builder, targets, [])
+        assert "<strong>Memory over time</strong>: not measured" in page.report(
+            made, [made], TEMPLATES
+        )
