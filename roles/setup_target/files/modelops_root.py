@@ -1,4 +1,3 @@
-#!/usr/bin/python3 -I
 """What the runs of this project do as root on a target, and nothing else.
 
     sudo modelops-root MODEL [check] VERB [ID [KEY]]
