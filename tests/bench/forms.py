@@ -22,7 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from modelops.measuring.compare import compare, cpu  # noqa: E402
+from modelops.base.processor import cpu, shown  # noqa: E402
+from modelops.measuring.compare import compare  # noqa: E402
 from modelops.measuring.session import Setup  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
 from modelops.quantizer.recipe import Recipe  # noqa: E402
@@ -177,8 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15, help="pairs of runs a figure (15)")
     options = parser.parse_args()
-    machine = cpu()
-    print(f"{machine['cores']} x {machine['model']}, Python {platform.python_version()}\n")
+    print(f"{shown(cpu())}, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         missed = matrices(Path(folder), options.runs) + operators(Path(folder), options.runs)
     for line in missed:

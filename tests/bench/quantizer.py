@@ -26,7 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from modelops.measuring.compare import compare, cpu  # noqa: E402
+from modelops.base.processor import cpu, shown  # noqa: E402
+from modelops.measuring.compare import compare  # noqa: E402
 from modelops.measuring.session import Setup  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
 from modelops.quantizer.recipe import Recipe  # noqa: E402
@@ -238,8 +239,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--no-stock", action="store_true", help="leave the stock quantizer out")
     options = parser.parse_args()
-    machine = cpu()
-    print(f"{machine['cores']} x {machine['model']}, Python {platform.python_version()}")
+    print(f"{shown(cpu())}, Python {platform.python_version()}")
     print(
         "| FP32 | scales | command | quantizer | peak RSS | of the limit | stock time | stock RSS"
         " | faster | RSS |"

@@ -29,7 +29,7 @@ import ansible_runner
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils")]
 
-from modelops.measuring.compare import cpu  # noqa: E402
+from modelops.base.processor import cpu, shown  # noqa: E402
 from modelops.sample.sample import make_sample  # noqa: E402
 
 MODEL = "agi_audio_core"
@@ -201,7 +201,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     given = parser.parse_args()
     rows = [measure(name, given.folder) for name in given.models]
-    print(f"{cpu()['cores']} cores of {cpu()['model']}, Python {sys.version.split()[0]}\n")
+    print(f"{shown(cpu())}, Python {sys.version.split()[0]}\n")
     print(table(rows))
     problems = [problem for row in rows for problem in missed(row)]
     print(*problems, sep="\n")

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..base.errors import ModelOpsError
+from ..base.processor import cpu
 from . import row_by_row
 from .child import Child
 from .index_ranges import meaningful
@@ -28,11 +26,9 @@ from .outputs import compare as outputs_alike
 from .session import Model, Setup
 from .similarity import worst
 
-__all__ = ["Setup", "benchmark", "compare", "cpu", "figures", "versions"]
+__all__ = ["Setup", "benchmark", "compare", "figures", "versions"]
 
 CONFIDENCE = 0.95
-# As Linux calls them on x86: vectors, and products of INT8 on them.
-FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -67,29 +63,6 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[k - 1], ordered[n - k]
 
 
-def cpu() -> dict[str, Any]:
-    """Return the processor's `model` and how many `cores` this process may use."""
-    model = platform.processor()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
-        names = (line.partition(":")[2].strip() for line in info if line.startswith("model name"))
-        model = next(names, model)
-    if sys.platform == "linux":
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return {"model": model or platform.machine(), "cores": cores}
-
-
-def cpu_features() -> dict[str, list[str]]:
-    """Return those `features` of the processor that INT8 runs fast by; nothing where unknown."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
-        flags = (line.partition(":")[2].split() for line in info if line.startswith("flags"))
-        found = next(flags, None)
-        if found is not None:
-            return {"features": [name for name in FEATURES if name in found]}
-    return {}
-
-
 def versions(setup: Setup) -> dict[str, str]:
     """Return the versions of onnxruntime and numpy that a child would use.
 
@@ -117,7 +90,7 @@ def benchmark(
         `rss_without_output_bytes`, the peak less those, as the real model's are 2 GB; the
         `providers` that the session really uses and the `providers_unused` of those asked for;
         `finite` (all outputs); `repeatable` (the first and the last run gave the same bytes);
-        `versions` {onnxruntime, numpy}; `cpu` {model, cores}.
+        `versions` {onnxruntime, numpy}; `cpu` (processor.cpu).
 
     Raises:
         ModelOpsError: the model cannot be loaded or run, or a limit was passed.
@@ -337,7 +310,7 @@ def _figures(model: Model) -> dict[str, Any]:
         "finite": model.finite,
         "repeatable": model.repeatable,
         "versions": model.started["versions"],
-        "cpu": {**cpu(), **cpu_features()},
+        "cpu": cpu(),
     }
 
 

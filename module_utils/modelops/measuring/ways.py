@@ -14,8 +14,9 @@ from ..base import memory
 from ..base.errors import ModelOpsError
 from ..base.files import sha256_file
 from ..base.json_values import json_safe
+from ..base.processor import cpu
 from . import golden, needs, neighbour, row_by_row
-from .compare import benchmark, compare, cpu, versions
+from .compare import benchmark, compare, versions
 from .session import Setup
 from .session_inputs import AMPLITUDES
 from .similarity import worst

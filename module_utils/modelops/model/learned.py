@@ -21,6 +21,7 @@ class Learned:
         in_fp32: keys of weights that stay in FP32 for some reader: INT8 would only be added.
         larger: keys of weights whose INT8 layouts take more than the weight itself.
         heavy: keys of weights that take too much memory to unpack at load.
+        wide: what products give whose activations take too much memory in INT8.
         shared: what several graphs make of a weight, such as both branches of an If: one is enough.
     """
 
@@ -29,6 +30,7 @@ class Learned:
     larger: frozenset[str] = frozenset()
     shared: frozenset[Made] = frozenset()
     heavy: frozenset[str] = frozenset()
+    wide: frozenset[str] = frozenset()
 
     def __or__(self, other: Learned) -> Learned:
         return Learned(
@@ -37,6 +39,7 @@ class Learned:
             self.larger | other.larger,
             self.shared | other.shared,
             self.heavy | other.heavy,
+            self.wide | other.wide,
         )
 
     def keeps(self, key: str) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import memory, programs
+from ..base import memory, processor, programs
 from ..base.errors import ModelOpsError
 from ..base.finding import Finding, finding
 from ..base.units import size
@@ -120,6 +120,25 @@ def check_memory(model: Path, int8: Path, share: float, mode: str, samples: int)
             ", ".join(f"{name} {size(count)}" for name, count in needed.items()),
             "Free memory, or measure with less: sarai_measure_mode auto takes what fits.",
             "advice" if sys.platform == "win32" else "problem",
+        )
+    ]
+
+
+def check_processor(machine: Mapping[str, Any]) -> list[Finding]:
+    """Check that a processor has what INT8 is faster with, where the system tells its features."""
+    if "features" not in machine:
+        return []
+    has = machine["features"]
+    return [
+        finding(
+            "processor",
+            any(name in processor.FAST for name in has),
+            f"{machine['model']}: {', '.join(has) or 'none'}",
+            f"one of {', '.join(processor.FAST)}",
+            "INT8 gains less there: about 2 times FP32's speed, where the report promises 2.5. The"
+            " required gate measures it.",
+            "advice",
+            "processor",
         )
     ]
 
@@ -361,6 +380,7 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     rows += check_size(model, params["data_bytes"])
     int8 = Path(params["spared_by"])
     if params["measure_mode"] != "none":
+        rows += check_processor(processor.cpu())
         samples = len(params["inputs"].get("samples", ())) or params["samples"]
         rows += check_memory(model, int8, params["disk_factor"], params["measure_mode"], samples)
     folder, room = Path(params["folder"]), int(fp32 * params["disk_factor"])

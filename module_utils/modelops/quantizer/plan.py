@@ -22,6 +22,7 @@ from ..model.weights import (
     initializers,
     without_dead_constants,
 )
+from .activations import Shapes, extra_bytes
 from .data_file import Layout, Segment, constant, copied
 from .forms import CONTRIB, Emitter
 from .half import Ranges, halves
@@ -64,6 +65,7 @@ class Plan:
         files: handles to read the weights with.
         ranges: says which weights FP16 can hold.
         scratch: folder for scratch files; None takes the system's.
+        shapes: of the model's values, see activations.shapes.
         probe: make the model that quality.rank runs instead: every quantized node stays in FP32,
             in the outermost graph its INT8 form stands beside it, and the outputs are the sums of
             the squared error and of the squared reference.
@@ -94,7 +96,9 @@ class Plan:
         *,
         probe: bool = False,
         learned: Learned = NOTHING,
+        shapes: Shapes | None = None,
     ) -> None:
+        self._shapes = shapes or {}
         opset = _opset(model)
         self._probe = probe
         self.probes: list[tuple[str, str, str]] = []
@@ -137,7 +141,8 @@ class Plan:
         """Return what is known now; memory comes last, when it is known what saves on disk."""
         learned = self._emitter.learned(self._in_fp32)
         if learned == self._before and recipe.prefer == MEMORY:
-            learned |= Learned(heavy=self._unpacking.too_heavy())
+            wide, heavy = self._unpacking.too_wide(), frozenset[str]()
+            learned |= Learned(wide=wide, heavy=heavy if wide else self._unpacking.too_heavy())
         return learned
 
     @property
@@ -236,7 +241,7 @@ class Plan:
             self._checked.update(stored)
         if form == FP32:
             return [node]
-        self._count(form, reason, node.op_type, [weight for _, weight in held])
+        self._count(form, reason, node, held)
         if not self._probe:
             return self._emit(form, node, held, state)
         if not state.outermost or not node.output[0]:
@@ -248,15 +253,20 @@ class Plan:
         self.probes.append((name, error, whole))
         return nodes
 
-    def _count(self, form: str, reason: str, op: str, weights: list[Constant]) -> None:
+    def _count(
+        self, form: str, reason: str, node: NodeProto, held: list[tuple[int, Constant]]
+    ) -> None:
         """Count what a form takes of the memory; forms that were asked for are not judged by it."""
+        weight, asked = held[0][1], reason == AS_ASKED
         if form not in UNPACKED | HALVES:
-            self._unpacking.stays(weights[0])
-        for weight in weights if form in UNPACKED and reason != AS_ASKED else ():
+            self._unpacking.stays(weight)
+        if form == DYNAMIC and not asked:
+            self._unpacking.runs(node.output[0], extra_bytes(node, weight, self._shapes))
+        for _, part in held if form in UNPACKED and not asked else ():
             if form == HALF:
-                self._unpacking.halves(op, weight)
+                self._unpacking.halves(node.op_type, part)
             else:
-                self._unpacking.unpacks(weight)
+                self._unpacking.unpacks(part)
 
     def _emit(
         self, form: str, node: NodeProto, held: list[tuple[int, Constant]], state: GraphState

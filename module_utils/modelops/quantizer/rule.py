@@ -52,6 +52,7 @@ LSTM_ATTRIBUTES = {
 # A node of any other operator is listed when it holds a matrix of at least this many elements.
 LISTED_ELEMENTS = 256
 AS_ASKED = "the recipe's forms say so"
+TOO_WIDE = "so many steps in INT8 would take more memory than its weights save"
 
 Held = list[tuple[int, Constant]]  # the inputs of a node that are weights, the main one first
 
@@ -187,6 +188,8 @@ class Rule:
             return BLOCKWISE4, f"matrix {list(weight.shape)}, 4 bits a value and a scale a block"
         if self._opset < 11:
             return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
+        if node.output[0] in self._before.wide:
+            return WEIGHT_ONLY, TOO_WIDE
         if (length := _sum_length(node, weight)) > LONGEST_SUM:
             return BLOCKWISE, f"an INT32 sum of {length:,} products may overflow, a block's cannot"
         return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
@@ -210,6 +213,8 @@ class Rule:
             return WEIGHT_ONLY, "it gathers along another axis than the rows"
         if why_not := self._why_no_product(node, held):
             return WEIGHT_ONLY, why_not
+        if node.output[0] in self._before.wide:
+            return WEIGHT_ONLY, TOO_WIDE
         if (
             any(math.prod(w.dims) < SEQUENCE_ELEMENTS for _, w in held)
             or _side(op, weight) < SEQUENCE_SIDE

@@ -1,4 +1,4 @@
-"""The memory that weights in INT8 take at load where the session unpacks them to FP32."""
+"""The memory that INT8 takes beyond FP32's: of weights unpacked at load, and of activations."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ EXTRA_HALF = {"Conv": 4, "FusedConv": 4} | dict.fromkeys(PRODUCTS, 0)
 # Up to here it is not worth a weight four times as large on disk: Python, numpy and onnxruntime
 # take 60 MB before the first weight, and the models of tests/bench/real_models.py show nothing.
 UNSEEN_BYTES = 32_000_000
+# What activations may take: 5 % of those 60 MB, below what one process differs from the next by.
+UNSEEN_ACTIVATION_BYTES = 3_000_000
 
 
 class Unpacking:
-    """What the forms of a plan take and save at load, by the key of the stored weight."""
+    """What the forms of a plan take and save, by the key of the stored weight."""
 
     def __init__(self) -> None:
+        self._activations: dict[str, int] = {}  # by the node's first output
         self._extra: dict[str, int] = {}
         self._saved: dict[str, int] = {}
 
@@ -45,6 +48,15 @@ class Unpacking:
         elements = math.prod(weight.dims)
         saved = elements * (ITEM_BYTES[weight.tensor.data_type] - 1) - elements // 4
         self._saved[weight.key] = max(0, saved)
+
+    def runs(self, value: str, extra: int) -> None:
+        """Count the activations of a product in INT8; `value` is what it gives."""
+        self._activations[value] = extra
+
+    def too_wide(self) -> frozenset[str]:
+        """Return what products give whose activations alone take more than all weights save."""
+        room = sum(self._saved.values()) + UNSEEN_ACTIVATION_BYTES
+        return frozenset(value for value, size in self._activations.items() if size > room)
 
     def too_heavy(self) -> frozenset[str]:
         """Return the keys of the weights for which nothing is left of what the others save."""

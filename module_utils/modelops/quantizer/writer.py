@@ -12,6 +12,7 @@ from ..base.progress import Progress
 from ..model.learned import Learned, settled
 from ..model.reader import read_model
 from ..model.tensor_blocks import Files
+from .activations import Shapes, shapes
 from .data_file import Layout
 from .half import Ranges
 from .plan import Plan
@@ -37,6 +38,7 @@ class Writer:
         self.threads, self._progress = threads, progress
         self._files = Files()
         self._ranges = Ranges(src, self._files, threads)
+        self._shapes: Shapes | None = None
 
     def close(self) -> None:
         self._files.close()
@@ -60,9 +62,11 @@ class Writer:
         def made(learned: Learned, probe: bool = False) -> Plan:
             where = layout() if layout else Layout(self.data.name)
             model = read_model(self.src, recipe.fold_inputs)
+            if self._shapes is None:  # the same for each plan
+                self._shapes = shapes(model)
             return Plan(
                 model, self.src, where, recipe, self._files, self._ranges, scratch,
-                probe=probe, learned=learned,
+                probe=probe, learned=learned, shapes=self._shapes,
             )  # fmt: skip
 
         plan = settled(made)

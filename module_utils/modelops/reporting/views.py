@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..base.processor import lacking
 from ..base.units import seconds, size
 
 NOT_MEASURED = "not measured"
-# Processors multiply INT8 with these: the promised 2.5x needs the second or the third.
-FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
 SIDES = {"reference": "FP32", "candidate": "INT8"}
 # What is shown of a side of a measurement: the name, the field, how it is written.
 MEASURED = (
@@ -76,8 +75,7 @@ def features(cpu: Mapping[str, Any]) -> str:
     """Write which of the features that matter for INT8 a processor has."""
     if "features" not in cpu:
         return NOT_MEASURED
-    has = [name for name in FEATURES if name in cpu["features"]]
-    lacks = [name for name in FEATURES if name not in cpu["features"]]
+    has, lacks = cpu["features"], lacking(cpu["features"])
     return f"{', '.join(has) or 'none'}; without {', '.join(lacks) or 'nothing'}"
 
 
