@@ -23,7 +23,7 @@ from modelops.diagnosis import release as diagnosis
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller, transport
 from modelops.judging import gates, status
-from modelops.pair import known_golden, names, received
+from modelops.pair import known_golden, known_release, names, received
 from modelops.pair import manifest as manifests
 from modelops.preflight import rows, unreachable
 from modelops.reporting import gather
@@ -121,7 +121,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "preflight_units": units.findings,
     "release_in_service": validation.outcome,
     "release_is_at_fault": validation.is_the_releases_fault,
+    "release_line": known_release.line,
     "release_report": gather.report,
+    "releases_known": known_release.of,
     "run_identity": controller.identity,
     "service_refuses": validation.refuses,
     "service_serves": validation.service_serves,

@@ -122,6 +122,12 @@ options:
     description: Where V(rolled_back) goes. C(fp32), C(last_good) or the id of a release.
     type: str
     default: fp32
+  recorded:
+    description:
+      - For V(rolled_back) - the SHA-256 of the manifests that the controller recorded, a list for
+        each release. What the target keeps of such a release must be one of them.
+    type: dict
+    default: {}
   only_from:
     description: Let V(rolled_back) change nothing unless this release is active.
     type: str
@@ -266,6 +272,7 @@ MODULE: dict[str, Any] = {
         "void": {"type": "bool", "default": False},
         "unvoid": {"type": "bool", "default": False},
         "to": {"type": "str", "default": "fp32"},
+        "recorded": {"type": "dict", "default": {}},
         "only_from": {"type": "str"},
         "keep": {"type": "int", "default": 1},
         "verify": {"type": "bool", "default": False},
@@ -308,7 +315,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _store(params: Mapping[str, Any]) -> Store:
     root, name, listed, hashed = (params[key] for key in ("root", "name", "manifest", "hashed"))
-    return Store(Path(root), name, listed, hashed, Trust.of(params), params["signature"])
+    trust, signature, recorded = Trust.of(params), params["signature"], params["recorded"]
+    return Store(Path(root), name, listed, hashed, trust, signature, recorded)
 
 
 def _with(taken: list[str], result: dict[str, Any]) -> dict[str, Any]:

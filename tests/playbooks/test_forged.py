@@ -75,3 +75,21 @@ def test_forged_golden_data_are_made_anew_and_never_overrule_fp32(live):
     store = live.store() / live.state()["active"]
     assert (store / golden.name).read_bytes() == right[golden]
     assert (store / "manifest.json").read_bytes() == right[listed]
+
+
+def test_a_rollback_knows_the_manifest_of_the_release(live):
+    """Without the builder, too: the controller keeps which releases it brought."""
+    release = live.state()["active"]
+    assert live.run("rollback.yml").rc == 0
+    kept = live.store() / release / "manifest.json"
+    right = kept.read_bytes()
+    listed = json.loads(right)
+    listed["source"][0]["sha256"] = "0" * 64
+    kept.write_bytes(manifest.dump(listed))
+    refused = live.run("rollback.yml", rollback_to="last_good")
+    said = " ".join(refused.output.split())
+    assert refused.rc != 0 and "the one that was made has" in said, refused.output
+    assert live.named_model() == "models/onnx/agi_audio_core.onnx"
+    kept.write_bytes(right)
+    assert live.run("rollback.yml", rollback_to=release).rc == 0
+    assert live.named_model() == INT8

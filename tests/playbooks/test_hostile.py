@@ -129,3 +129,53 @@ def test_preflight_tells_what_no_unit_can_be_made_of(site):
     rows = json.loads(told.read_text())["hosts"]["target1"]
     (row,) = (row for row in rows if row["check"] == "the unit's name")
     assert row["level"] == "problem" and "letters, digits" in row["remedy"]
+
+
+# In results of Ansible's own modules, too: what a host calls a fact, what Ansible acts upon.
+MAGIC = """
+result['ansible_facts'] = {{name: {victim!r} for name in {names!r}}} | {{
+    'ansible_local': {{name: {victim!r} for name in {names!r}}},
+    'discovered_interpreter_python': {program!r},
+    'ansible_discovered_interpreter_python': {program!r},
+}}
+result['ansible_stats'] = {{'data': {{'report_dir': {victim!r}}}, 'per_host': False}}
+result['_ansible_delegated_vars'] = {{'ansible_host': '192.0.2.1'}}
+result['add_host'] = {{'host_name': 'builder', 'host_vars': {{'report_dir': {victim!r}}}}}
+result['add_group'] = 'builder'
+"""
+NAMES = [
+    "report_dir", "playbook_dir", "inventory_dir", "sarai_known_dir", "sarai_builder_dir",
+    "ansible_playbook_python", "ansible_python_interpreter", "ansible_connection", "ansible_host",
+    "__report", "__report_file", "__sarai_known_file", "hostvars", "groups",
+]  # fmt: skip
+
+
+AFTER_THE_MOVE = """
+import os
+live = os.path.dirname(__file__) + '/target1/models/onnx/agi_audio_core_int8.onnx'
+if 'stat' in result and os.path.exists(live):
+    """
+
+
+@pytest.mark.parametrize(
+    ("last", "arguments", "words"),
+    [
+        ("", "--limit builder,target1", "in service"),
+        # In the middle of a release, by an answer of a module of Ansible's own.
+        (AFTER_THE_MOVE + "result['unreachable'] = True", "", "no outcome"),
+        (AFTER_THE_MOVE + "result['failed'] = True", "", "no outcome"),
+    ],
+    ids=["goes on", "is down", "fails"],
+)
+def test_where_a_report_goes_no_target_decides(site, last, arguments, words):
+    place = str(site.folder / "victim")
+    program = site.folder / "victim" / "program"
+    forge = MAGIC.format(victim=place, names=NAMES, program=str(program))
+    site.hand_over("target1", f"{forge}\n{last}")
+    outcome = site.run("quantize.yml", arguments, sample_enabled=False)
+    assert (outcome.rc == 0) == (words == "in service"), outcome.output
+    assert victim(site) == {"precious": "precious"}
+    (report,) = site.folder.glob("reports/*/report.md")
+    assert f"target1: {words}" in report.read_text()
+    there = {path.name for path in (site.folder / "reports").iterdir()}
+    assert there == {report.parent.name, "known"}

@@ -19,6 +19,10 @@ from . import checklist, timeline
 
 SCHEMA = 1
 LONGEST_OUTCOME = 20_000  # characters
+UNTOLD = (
+    "no outcome: it failed or was not reached any more after its release had begun. What is not"
+    " committed goes back by itself; playbooks/status.yml shows what is in service."
+)
 # What is kept of a comparison (onnx_compare).
 FIGURES = (
     "judged", "reference", "candidate", "verdict", "way", "similarity_rows", "worst_channels",
@@ -60,9 +64,7 @@ def report(
         "schema": SCHEMA,
         "release": received.release_id(release) if release else "",
         **_measured(builder, targets, manifest, list(promises)),
-        "outcomes": {
-            _name(host): _outcome(host) for host in targets if "__release_outcome" in host
-        },
+        "outcomes": {_name(host): said for host in targets if (said := _outcome(host))},
         **_manifest(manifest),
         "form_sizes": dict(builder.get("__quantize_result", {}).get("form_sizes") or {}),
         "controller": dict(controller or {}),
@@ -78,6 +80,9 @@ def _name(host: Facts) -> str:
 
 
 def _outcome(host: Facts) -> str:
+    """Say what came of a host's release; empty where none had begun."""
+    if "__release_outcome" not in host:
+        return UNTOLD if "__transfer_manifest" in host else ""
     outcome = host_text.plain(host["__release_outcome"].strip())
     return masked(outcome)[:LONGEST_OUTCOME]
 

@@ -74,6 +74,8 @@ class Store:
         hashed: which files the run has hashed already.
         trust: which releases are let in here.
         signature: that of `known`, as the controller knows it; empty without one.
+        recorded: the SHA-256 of the manifests that the controller recorded, a list for each
+            release: for a call that has none of its own.
 
     Raises:
         ModelOpsError: no path can be made of the model's name, or the manifest is not usable.
@@ -87,12 +89,14 @@ class Store:
         hashed: Mapping[str, Any] | None = None,
         trust: Trust | None = None,
         signature: str = "",
+        recorded: Mapping[str, list[str]] | None = None,
     ) -> None:
         self.root = root
         self.trust = trust or Trust()
         self.signature = signature
         self.name = names.check(name)
         self.hashed = Hashed(hashed or {})
+        self.recorded = dict(recorded or {})
         called = names.of(name)
         # The graph comes first: wherever artifacts move, it leaves first and arrives last.
         self.live = [root / called.int8, root / called.int8_data]
@@ -217,13 +221,14 @@ class Store:
         The folder's name binds the artifacts; the digest of the controller's manifest binds source,
         golden data and recipe, too.
         """
+        wanted, found = self.recorded.get(release, []), manifest.digest(listed)
+        if self.known and self.is_known(release):
+            wanted = [manifest.digest(self.known)]
         why = ""
         if listed["release_id"] != release:
             why = f"the manifest is that of release {listed['release_id']}, the folder of {release}"
-        elif self.known and self.is_known(release):
-            found, wanted = manifest.digest(listed), manifest.digest(self.known)
-            if found != wanted:
-                why = f"the manifest has SHA-256 {found}, the one that was made has {wanted}"
+        elif wanted and found not in wanted:
+            why = f"the manifest has SHA-256 {found}, the one that was made has {wanted[-1]}"
         if why:
             raise ModelOpsError(why, where=where, remedy=TRANSFER_AGAIN)
 

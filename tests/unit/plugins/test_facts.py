@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,3 +89,18 @@ def test_facts_are_no_variables():
         for play in yaml.safe_load(path.read_text(encoding="utf-8")) or []:
             if isinstance(play, dict) and "hosts" in play:
                 assert play.get("gather_facts") is False, f"{path.name}: {play['name']}"
+
+
+def test_nothing_reads_what_hosts_call_facts():
+    """With inject_facts_as_vars off, facts of Ansible's own modules are left in two variables."""
+    sources = [
+        path
+        for folder in ("roles", "playbooks", "inventory", "filter_plugins", "plugin_utils")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in (".yml", ".j2", ".py")
+    ]
+    assert len(sources) > 80
+    reading = re.compile(r"\bansible_facts\b|\bansible_local\b|_facts\[|(?<!inject_)facts\.")
+    readers = [str(p.relative_to(ROOT)) for p in sources if reading.search(p.read_text("utf-8"))]
+    # Which Python a host has is Ansible's own to find, and goes back to the host that it is of.
+    assert readers == ["plugin_utils/background.py"]

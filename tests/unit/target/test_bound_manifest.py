@@ -181,3 +181,24 @@ def test_what_changed_a_moment_ago_is_hashed_again(live, monkeypatch):
     target, _ = live
     monkeypatch.setattr(hashed, "SETTLED_NS", 10**18)
     assert operations.query(target.store, True)["hashed"] == {}
+
+
+def test_a_rollback_holds_a_release_against_what_the_controller_recorded(live):
+    """It has no manifest of its own; the id does not cover where a release comes from."""
+    target, listed = live
+    release, other = listed["release_id"], target.release("B")
+    right = {release: ["0" * 64, manifest.digest(listed)]}
+
+    def back_to(release: str, **recorded: list[str]) -> str:
+        target.store = Store(target.root, target.model, recorded=recorded)
+        target.roll_back(release)
+        return target.in_service()
+
+    assert back_to(release, **right) == release and back_to(other, **right) == other
+    path = target.store.folder(release) / manifest.MANIFEST
+    path.write_bytes(manifest.dump(listed | {"source": [entry("m.onnx", b"another")]}))
+    with pytest.raises(ModelOpsError, match="the one that was made has"):
+        back_to(release, **right)
+    assert target.in_service() == other
+    assert back_to(release) == release, "a controller that has no record of it"
+    assert back_to("fp32", **right) == "fp32"
