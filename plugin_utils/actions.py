@@ -17,11 +17,14 @@ class How(NamedTuple):
         shown: the option that names the file it is about: with it, its progress is shown on Linux,
             too.
         posix_only: why it cannot run on Windows at all.
+        hidden: the options that may hold an owner's secret, as what he starts his service with or
+            asks it. `no_log` is not for them: it blots each value, a 1 too, out of what is said.
     """
 
     background: bool = False
     shown: str = ""
     posix_only: str = ""
+    hidden: tuple[str, ...] = ()
 
 
 HOW = {
@@ -35,7 +38,8 @@ HOW = {
     "host_lock": How(),
     "model_release": How(
         posix_only="a release is for a Linux target, whose renames, locks and timers it relies on."
-        " Put this host into the group builder, not targets."
+        " Put this host into the group builder, not targets.",
+        hidden=("config", "previous", "watch"),
     ),
     "onnx_benchmark": How(background=True),
     "onnx_compare": How(background=True, shown="candidate"),
@@ -48,6 +52,6 @@ HOW = {
     "release_trust": How(posix_only="a release is for a Linux target."),
     "root_helper": How(posix_only="it asks for what root does on a Linux target."),
     "sample_model": How(background=True),
-    "service_answer": How(posix_only="it asks systemd."),
-    "service_health": How(posix_only="it reads /proc."),
+    "service_answer": How(posix_only="it asks systemd.", hidden=("body",)),
+    "service_health": How(posix_only="it reads /proc.", hidden=("commands", "question")),
 }

@@ -18,7 +18,7 @@ from ansible.utils.display import Display
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops.base import host_text, opener, progress
+from modelops.base import hidden, host_text, opener, progress
 from modelops.base.errors import ModelOpsError
 from modelops.pair import received
 
@@ -198,13 +198,13 @@ class PosixJob:
 
 
 def _plain(value: Any) -> Any:
-    """Return what Ansible made of a module's words, an object with texts in it, with plain ones."""
+    """Return what Ansible made of a module's words, an object with texts in it, with plain ones in which no secret is seen."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **own)
     if isinstance(value, list | tuple):
         return type(value)(_plain(item) for item in value)
-    return host_text.plain(value) if isinstance(value, str) else value
+    return hidden.masked(host_text.plain(value)) if isinstance(value, str) else value
 
 
 def has_ended(text: str) -> bool:

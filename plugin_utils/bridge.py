@@ -34,7 +34,7 @@ from .reply import decode, failed
 from .windows_job import LostError, WindowsJob
 
 # background makes them importable
-from modelops.base import host_text  # isort: skip
+from modelops.base import hidden, host_text  # isort: skip
 from modelops.execution import without_ansible  # isort: skip
 from modelops.preflight import unreachable  # isort: skip
 from . import wire  # isort: skip
@@ -53,6 +53,8 @@ CALL_LIMIT_S = 600  # bridge_call_limit_s: of a module that is not a job
 ANSWER_LIMIT_S = 120  # bridge_answer_limit_s: beyond what a call may take there, to be answered
 # How often the lock of the run is renewed on a host where a job is at work.
 HOLD_S = 60
+# What is told to people of a module's result.
+SPOKEN = ("msg", "problem", "problems", "notes", "journal", "module_stdout", "module_stderr")
 # The connection plugin passes on what these libraries raise.
 WIRE = ("requests", "urllib3", "winrm", "spnego", "pypsrp", "ssl", "http")
 
@@ -75,7 +77,20 @@ class Bridge(Background):
         result = self.checked(self._run(task_vars))
         # For the time line of the report, by the controller's own clock.
         took = {"began": round(began, 3), "seconds": round(time.monotonic() - clock, 3)}
-        return {**result, "took": took}
+        return {**self._shown(result), "took": took}
+
+    def _shown(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result in which no secret of an option or of what a service said is seen."""
+        shown = {name: _masked(said) if name in SPOKEN else said for name, said in result.items()}
+        invocation = shown.pop("invocation", None)
+        args = invocation.get("module_args") if isinstance(invocation, Mapping) else None
+        if isinstance(args, Mapping):  # what -vvv shows
+            given = {
+                name: hidden.MARK if value and name in self.how.hidden else _masked(value)
+                for name, value in args.items()
+            }
+            shown["invocation"] = {"module_args": given}
+        return shown
 
     def _run(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not getattr(self._connection._shell, "_IS_WINDOWS", False):
@@ -288,6 +303,13 @@ class Bridge(Background):
             known = task_vars["ansible_delegated_vars"][self._task.delegate_to]
         python = str(self._templar.template(known.get("ansible_python_interpreter", "")))
         return require_python(python)
+
+
+def _masked(said: Any) -> Any:
+    """Hide what looks like a secret in a text, or in a list of texts."""
+    if isinstance(said, list):
+        return [_masked(each) for each in said]
+    return hidden.masked(said) if isinstance(said, str) else said
 
 
 def validate(module: str, args: Mapping[str, Any]) -> dict[str, Any]:
