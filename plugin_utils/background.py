@@ -198,7 +198,7 @@ class PosixJob:
 
 
 def _plain(value: Any) -> Any:
-    """Return what Ansible made of a module's words, an object with texts in it, with plain ones in which no secret is seen."""
+    """Return what Ansible made of a module's words, an object, with plain texts and no secret."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **own)
