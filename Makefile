@@ -1,11 +1,12 @@
 # The commands of the project. Nothing needs root; everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+TOOLS := .venv/tools/bin
 # ansible refuses a terminal that is not UTF-8.
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-unit test-playbooks test-browser test-linux test-windows hosts-up hosts-down lint collection bench bench-linux bench-windows bench-workflow fuzz clean requirements role-docs wheelhouse
+.PHONY: help quantize rollback test test-unit test-playbooks test-browser test-linux test-windows hosts-up hosts-down lint collection bench bench-linux bench-windows bench-workflow fuzz sbom audit clean requirements role-docs wheelhouse
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -26,6 +27,8 @@ help:
 	@echo "make bench-windows measure the bridge, quantizing and the push on the Windows bed"
 	@echo "make bench-workflow measure the whole way of a run at 4.3 GB and at the real shapes"
 	@echo "make fuzz       feed broken models to the quantizer for FUZZ_SECONDS (120)"
+	@echo "make sbom       list all packages, their hashes and licences, in sbom/ (CycloneDX)"
+	@echo "make audit      ask an index of advisories about every pinned package"
 	@echo "make clean      remove what the demo made, and the environment"
 
 quantize: .venv/project
@@ -96,8 +99,18 @@ PYTHON_VERSION ?= 3.12
 wheelhouse: .venv/project
 	$(BIN)/python -m modelops.environment.wheelhouse wheelhouse requirements/builder.txt requirements/builder-gpu.txt --platform $(PLATFORM) --python $(PYTHON_VERSION)
 
+# A file for each set of pins, with the hashes; the licences are known of what is installed here.
+SETS := project builder builder-gpu models dev browser tools
+sbom: .venv/dev .venv/tools/made
+	@mkdir -p sbom
+	for set in $(SETS); do $(TOOLS)/cyclonedx-py requirements requirements/$$set.txt --output-reproducible --of JSON -o sbom/$$set.cdx.json || exit 1; done
+	$(TOOLS)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom/installed.cdx.json $(BIN)/python
+
+audit: .venv/tools/made
+	$(TOOLS)/python tests/advisories.py
+
 clean:
-	rm -rf var reports .venv .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf var reports sbom .venv .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -119,8 +132,12 @@ clean:
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/browser.txt
 	@touch $@
 
+.venv/tools/made: .venv/created requirements/tools.txt
+	$(PYTHON) -m venv .venv/tools
+	$(TOOLS)/python -m pip install --quiet --no-deps --require-hashes -r requirements/tools.txt
+	@touch $@
+
 # Pins again what requirements/*.in name, for Python 3.11 to 3.13 at once.
-requirements: .venv/dev
-	$(BIN)/python -m pip install --quiet uv
-	for set in project dev browser builder builder-gpu; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
-	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-deps --upgrade requirements/models.in -o requirements/models.txt
+requirements: .venv/tools/made
+	for set in project dev browser builder builder-gpu tools; do UV_CUSTOM_COMPILE_COMMAND="make requirements" $(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-deps --upgrade requirements/models.in -o requirements/models.txt

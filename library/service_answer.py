@@ -127,7 +127,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ModelOpsError: with C(right), the service does not answer, or too far from FP32.
         OSError: the record cannot be read or written.
     """
-    record = gates.Record(Path(params["record"]))
+    record = gates.Record(Path(params["record"]), 0o600)  # the question may hold a key
     question = {name: params[name] for name in ("url", "body", "field")}
     key = {"of": params["key"], "question": question}
     kept = record.get(key)

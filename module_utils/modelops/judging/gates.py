@@ -256,14 +256,17 @@ class Record:
     another schema is ignored and replaced by the next `put`; `notes` then says so.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o644) -> None:
         """Read the file, if there is one.
+
+        Args:
+            mode: that of the file that `put` writes.
 
         Raises:
             OSError: it cannot be read.
         """
         self.notes: list[str] = []
-        self._path = path
+        self._path, self._mode = path, mode
         self._entries: dict[str, Any] = {}
         try:
             document = opener.read_json(path)
@@ -304,7 +307,7 @@ class Record:
         self._entries[_digest(key)] = entry
         document = {"schema": RECORD_SCHEMA, "entries": self._entries}
         text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        write_atomic(self._path, (text + "\n").encode())
+        write_atomic(self._path, (text + "\n").encode(), self._mode)
 
 
 def _canonical(value: Any) -> str:

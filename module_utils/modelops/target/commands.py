@@ -190,7 +190,7 @@ class Commands:
     def _begin(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self._log.open("ab") as log:
+            with open(self._log, "ab", opener=_closed) as log:
                 self._child = subprocess.Popen(  # noqa: S603 - the operator's command
                     self._start, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     start_new_session=True, cwd=self._folder,
@@ -200,6 +200,11 @@ class Commands:
         self._record.parent.mkdir(parents=True, exist_ok=True)
         kept = {"session": self._child.pid, "boot": processes.boot()}
         write_atomic(self._record, (json.dumps(kept) + "\n").encode(), 0o600)
+
+
+def _closed(path: str, flags: int) -> int:
+    """Open a log for its owner and his group: a service may write there what is nobody else's."""
+    return os.open(path, flags, 0o640)
 
 
 def _is_ours(pid: int) -> bool:
