@@ -178,4 +178,4 @@ def test_where_a_report_goes_no_target_decides(site, last, arguments, words):
     (report,) = site.folder.glob("reports/*/report.md")
     assert f"target1: {words}" in report.read_text()
     there = {path.name for path in (site.folder / "reports").iterdir()}
-    assert there == {report.parent.name, "known"}
+    assert there == {report.parent.name, "known", "index.html"}
