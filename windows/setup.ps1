@@ -894,6 +894,8 @@ $public = Get-NetConnectionProfile -ErrorAction Stop | Where-Object { "$($_.Netw
 if ($public -and $over -eq 'WinRM') {
     $text = @(Get-PublicRemedy) -join [Environment]::NewLine
     if ($WhatIfPreference) { Write-Warning $text } else { throw $text }
+} elseif ($public) {
+    Write-Warning "A network of this PC is Public: $($public.InterfaceAlias -join ', '). The rule for SSH is for others."
 }
 if (-not $WhatIfPreference -and -not (Get-Account)) {
     $password = if ($over -eq 'SSH') { Get-RandomPassword } else { Read-Password }
