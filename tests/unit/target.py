@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from modelops.config import values, yaml_edit
@@ -19,6 +22,17 @@ audio_omni:
   max_memory_mb: 4400
 other: 1
 """
+_KNOWN: dict[Any, Any] = {}
+
+
+def once(plan: Callable, *arguments: Any) -> Any:
+    """What the controller plans of a text: reading YAML is slow, and the same few texts return."""
+    key = plan, repr(arguments)
+    if key not in _KNOWN:
+        _KNOWN[key] = plan(*arguments)
+    return copy.deepcopy(_KNOWN[key])
+
+
 BLOCK = ("audio_omni",)
 INT8 = {"model_path": "models/onnx/m_int8.onnx", "max_memory_mb": 1200}
 FP32_FILES = {"m.onnx": b"fp32 graph", "m.onnx.data": b"fp32 weights"}
@@ -69,7 +83,7 @@ class Target:
     def plan(self) -> tuple[dict, dict]:
         """What the controller plans: the option config, and the owner's values."""
         content = self.config.read_bytes()
-        current = yaml_edit.read(content, self.block, self.int8)
+        current = once(yaml_edit.read, content, self.block, self.int8)
         named = current["model_path"]["value"]
         owner = current if named != self.int8["model_path"] else self.store.load()["previous"]
         fp32 = {"model_path": f"models/onnx/{self.model}.onnx"}
@@ -78,8 +92,8 @@ class Target:
             "path": str(self.config),
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": None,
-            "fp32": yaml_edit.plan(content, self.block, back),
-            "int8": yaml_edit.plan(content, self.block, self.int8),
+            "fp32": once(yaml_edit.plan, content, self.block, back),
+            "int8": once(yaml_edit.plan, content, self.block, self.int8),
         }
         return config, owner
 
@@ -91,7 +105,7 @@ class Target:
             "path": str(self.config),
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": None,
-            "fp32": yaml_edit.plan(content, self.block, back),
+            "fp32": once(yaml_edit.plan, content, self.block, back),
             "int8": [],
         }
 
