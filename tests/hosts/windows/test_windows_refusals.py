@@ -80,7 +80,7 @@ def test_progress_of_powershell_on_standard_error_is_no_error(windows, folder, s
     link = protocol(windows)
     shell = link.open_shell(codepage=65001)
     script = base64.b64encode(f"& '{windows.python}' -c pass".encode("utf-16-le")).decode()
-    _, err, code = ended(link, shell, "powershell.exe", ["-EncodedCommand", script])
+    _, err, code = ended(link, shell, "powershell.exe", "-EncodedCommand", script)
     link.close_shell(shell)
     assert code == 0 and err.startswith(b"#< CLIXML\r\n<Objs ")
     assert ("módulos" in err.decode()) == spanish
