@@ -84,11 +84,15 @@ def test_progress_of_powershell_on_standard_error_is_no_error(windows, folder, s
     link.close_shell(shell)
     assert code == 0 and err.startswith(b"#< CLIXML\r\n<Objs ")
     assert ("módulos" in err.decode()) == spanish
-    looked, spoken = tried(
-        windows, check(), {"ansible.builtin.raw": f"& '{windows.python}' -c pass"}
+    looked, quiet, loud = tried(
+        windows,
+        check(),
+        {"ansible.builtin.raw": f"& '{windows.python}' -c pass"},
+        {"ansible.builtin.raw": f"& '{windows.python}' -c 'import sys; sys.exit(chr(60))'"},
     )
     assert looked["findings"] and "module_stderr" not in looked
-    assert (spoken["rc"], spoken["stderr"]) == (0, "")
+    assert (quiet["rc"], quiet["stderr"]) == (0, "")
+    assert (loud["rc"], loud["stderr"].strip()) == (1, "<")
 
 
 def test_what_an_account_that_is_no_administrator_may_not_change(windows, folder, tmp_path):

@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import traceback
+from xml.sax.saxutils import escape
 
 from .manifest import run_manifest
-from .programs import UnsupportedError, split_command_line, split_powershell
+from .programs import KilledError, UnsupportedError, split_command_line, split_powershell
 from .wsman import Command
 
 CMD_NOT_FOUND = (
     "'{}' is not recognized as an internal or external command,\r\n"
     "operable program or batch file.\r\n"
 )
-# What a PowerShell whose streams are redirected writes on standard error, whatever it is asked.
+# What a PowerShell whose streams are redirected writes on standard error, whatever it is asked: its
+# progress, and what else would stand there.
 CLIXML = (
     '#< CLIXML\r\n<Objs Version="1.1.0.1" xmlns="http://schemas.microsoft.com/powershell/2004/04">'
     '<Obj S="progress" RefId="0"><TN RefId="0"><T>System.Management.Automation.PSCustomObject</T>'
     '<T>System.Object</T></TN><MS><I64 N="SourceId">1</I64><PR N="Record"><AV>{}</AV><AI>0</AI>'
-    "<Nil /><PI>-1</PI><PC>-1</PC><T>Completed</T><SR>-1</SR><SD> </SD></PR></MS></Obj></Objs>"
+    "<Nil /><PI>-1</PI><PC>-1</PC><T>Completed</T><SR>-1</SR><SD> </SD></PR></MS></Obj>{}</Objs>"
 )
 PREPARING = "Preparing modules for first use.", "Preparando módulos para el primer uso."
 _REMOVE = re.compile(r"Remove-Item ('(?:[^']|'')*'|\S+) -Force( -Recurse)?;?")
@@ -36,9 +39,38 @@ def run_command(command: Command) -> int:
     if program not in ("powershell", "pwsh"):
         command.host.note("cmd", command.line)
         return _program(command, words)
+    said: list[bytes] = []
+    plain = command.write
+
+    def write(out: bytes = b"", err: bytes = b"") -> None:
+        said.append(err)
+        plain(out)
+
+    command.write = write
+    try:
+        return _powershell(command, words)
+    except KilledError:
+        raise
+    except UnsupportedError as error:
+        said.append(f"double: it does not play {error}\r\n".encode())
+        return 250
+    except Exception:  # a bug of the double must not look like a hang
+        said.append(f"double: {traceback.format_exc()}".encode())
+        return 251
+    finally:
+        spanish = bool(command.host.faults.get("spanish", False))
+        plain(err=clixml(b"".join(said), PREPARING[spanish]))
+
+
+def clixml(errors: bytes, progress: str) -> bytes:
+    """Return what PowerShell makes of texts on standard error, and of its own progress."""
+    lines = [escape(line) for line in errors.decode(errors="replace").splitlines()]
+    texts = "".join(f'<S S="Error">{line}_x000D__x000A_</S>' for line in lines)
+    return CLIXML.format(progress, texts).encode()
+
+
+def _powershell(command: Command, words: list[str]) -> int:
     # Wine's own powershell.exe is a stub that ends with 0 and does nothing: it is never started.
-    said = PREPARING[bool(command.host.faults.get("spanish", False))]
-    command.write(err=CLIXML.format(said).encode())
     flags = [word.lower() for word in words]
     encoded = [
         i for i, word in enumerate(flags) if len(word) > 1 and "-encodedcommand".startswith(word)
