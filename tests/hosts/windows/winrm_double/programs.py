@@ -91,6 +91,8 @@ class Programs:
         own = re.match(r"[A-Za-z]:\\(?!windows\\)", name, re.IGNORECASE)
         if not own and name.lower().rpartition("\\")[2].removesuffix(".exe") != "cmd":
             raise UnsupportedError(f"the program {argv[0]!r}: only cmd, and what has a full path")
+        if name.lower().endswith(".ps1"):
+            raise UnsupportedError(f"the script {argv[0]!r}")
         if own and not self.path(name).is_file():
             raise FileNotFoundError(2, "The system cannot find the file specified", argv[0])
         if own and self.path(name).read_bytes()[:2] != b"MZ":
