@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
 import os
+import pickle
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +19,14 @@ from typing import Any
 import ansible_runner
 import models
 import pytest
+from modelops.sample.sample import make_sample
 
 ROOT = Path(__file__).resolve().parents[2]
+
+MODEL = "agi_audio_core.onnx"
+CONFIG = (
+    "audio_omni:\n  model_path: models/onnx/agi_audio_core.onnx  # 4.3 GB\n  max_memory_mb: 4400\n"
+)
 
 # Small models are not faster in INT8: the tests of the way of a run leave speed and memory out.
 FAST = {
@@ -111,6 +122,10 @@ class Site:
         """The variables of the command line, which beat all others."""
         return {"report_dir": str(self.folder / "reports")}
 
+    def work(self, **variables: Any) -> Outcome:
+        """Quantize and release, without the preflight of which the test does not ask anything."""
+        return self.run("quantize.yml", "--skip-tags preflight", **variables)
+
     def run(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
         """Run a playbook of the project as a user would, from its folder."""
         # A folder a run: ansible-runner keeps the command line and variables of the one before.
@@ -145,30 +160,31 @@ def site(tmp_path: Path) -> Site:
     return Site(folder)
 
 
-@pytest.fixture(scope="session")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site after one good run, to copy from."""
-    folder = tmp_path_factory.mktemp("released") / "site"
-    folder.mkdir()
-    outcome = Site(folder).run("quantize.yml", sample_enabled=True)
-    assert outcome.rc == 0, outcome.output
-    return folder
-
-
-@pytest.fixture
-def live(site, released) -> Site:
-    """A site where a release is in service."""
-    shutil.copytree(released, site.folder, dirs_exist_ok=True)
-    return site
+@contextmanager
+def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """The folder of this name that all workers of pytest-xdist share: one of them fills it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def sampled(tmp_path_factory) -> Path:
     """A site with the owner's models and nothing done yet, to copy from."""
-    folder = tmp_path_factory.mktemp("sampled") / "site"
-    folder.mkdir()
-    outcome = Site(folder, targets=2).run("quantize.yml", "--tags sample", sample_enabled=True)
-    assert outcome.rc == 0, outcome.output
+    with shared(tmp_path_factory, "sampled") as folder:
+        if not folder.exists():
+            made = Site(folder.with_suffix(".part"), targets=2)
+            for models_dir in (made.builder, made.models(1), made.models(2)):
+                models_dir.mkdir(parents=True)
+            make_sample(made.builder / MODEL, 3, seed=1)  # as roles/sample
+            for path, number in itertools.product(made.builder.iterdir(), (1, 2)):
+                shutil.copy(path, made.models(number))
+            for number in (1, 2):
+                made.config(number).parent.mkdir()
+                made.config(number).write_text(CONFIG)
+            made.folder.rename(folder)
     return folder
 
 
@@ -176,4 +192,24 @@ def sampled(tmp_path_factory) -> Path:
 def fresh(site, sampled) -> Site:
     """A site with the owner's models and nothing done yet."""
     shutil.copytree(sampled, site.folder, dirs_exist_ok=True)
+    return site
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory, sampled) -> tuple[Path, Outcome]:
+    """A site after one good run, to copy from, and what that run said and did."""
+    with shared(tmp_path_factory, "released") as folder:
+        told = folder.with_suffix(".outcome")
+        if not told.exists():
+            shutil.copytree(sampled, folder)
+            outcome = Site(folder).run("quantize.yml", quantize_verify=True)
+            assert outcome.rc == 0, outcome.output
+            told.write_bytes(pickle.dumps(outcome))
+    return folder, pickle.loads(told.read_bytes())
+
+
+@pytest.fixture
+def live(site, released) -> Site:
+    """A site where a release is in service."""
+    shutil.copytree(released[0], site.folder, dirs_exist_ok=True)
     return site

@@ -54,23 +54,31 @@ def test_a_limit_without_whom_the_run_needs_is_refused(site, playbook, arguments
     assert list(site.folder.iterdir()) == []
 
 
-def test_what_the_gate_refused_is_told_under_a_limit(fresh):
+def test_what_the_gate_refused_keeps_fp32_and_is_told_under_a_limit(fresh):
     fresh.targets = 2
+    config = fresh.config().read_bytes()
     untouched = models.tree(fresh.home(2))
     outcome = fresh.run(
-        "quantize.yml", "--limit 'all:!target2'", sarai_gate_cosine_min=0.99999, quantize_quality={}
+        "quantize.yml",
+        "--skip-tags preflight --limit 'all:!target2'",
+        sarai_gate_cosine_min=0.99999,
+        quantize_quality={},
     )
     assert outcome.rc != 0
+    assert fresh.config().read_bytes() == config
+    assert not list(fresh.models().glob("*_int8*"))
     assert "not released: the gate on the builder did not pass" in said(outcome)
     (report,) = (fresh.folder / "reports").glob("*/report.md")
     assert "target1: not released" in report.read_text() and "target2" not in report.read_text()
+    for text in (outcome.output, report.read_text()):
+        assert "changed from 0.98" in text and "cosine_min" in text
     assert models.tree(fresh.home(2)) == untouched
     assert not list(fresh.folder.rglob("*.lock"))
 
 
 def test_who_is_down_is_left_for_the_next_run_and_told(second_is_down):
     site = second_is_down
-    outcome = site.run("quantize.yml", sample_enabled=False)
+    outcome = site.work()
     assert outcome.rc != 0
     assert "target2 (127.0.0.1:1): nothing listens at that port" in said(outcome)
     assert "Nothing was changed there. Run again" in said(outcome)
@@ -78,7 +86,7 @@ def test_who_is_down_is_left_for_the_next_run_and_told(second_is_down):
     (report,) = (site.folder / "reports").glob("*/report.md")
     assert "target1: in service" in report.read_text()
     # Outside of the limit it is nobody's business.
-    again = site.run("quantize.yml", "--limit builder,target1", sample_enabled=False)
+    again = site.run("quantize.yml", "--tags preflight --limit builder,target1")
     assert again.rc == 0, again.output
     status = site.run("playbooks/status.yml")
     assert status.rc != 0 and "target2" in status.output
@@ -91,7 +99,7 @@ def test_a_builder_that_is_down_stops_the_run(fresh, monkeypatch):
     inventory["all"]["children"]["builder"]["hosts"]["builder"] |= DOWN
     monkeypatch.setattr(Site, "inventory", lambda _: inventory)
     before = fresh.tree()
-    outcome = fresh.run("quantize.yml", sample_enabled=False)
+    outcome = fresh.run("quantize.yml")
     assert outcome.rc != 0
     assert "builder is down, and nothing can be done without the builder" in said(outcome)
     assert fresh.tree() == before
