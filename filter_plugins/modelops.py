@@ -23,7 +23,7 @@ from modelops.diagnosis import release as diagnosis
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller, transport
 from modelops.judging import gates, status
-from modelops.pair import known_golden, known_release, names, received
+from modelops.pair import known_golden, known_release, names, pinned, received
 from modelops.pair import manifest as manifests
 from modelops.preflight import rows, unreachable
 from modelops.reporting import gather
@@ -60,9 +60,16 @@ def model_names(model: str) -> dict[str, str]:
     return names.of(names.check(str(model)))._asdict()
 
 
-def checked_manifest(listed: Values, model: str) -> dict[str, Any]:
-    """Return the manifest of a release, when it is one of this model: its id becomes a folder."""
-    return manifests.check(listed, "the manifest of the release", str(model))
+def checked_manifest(listed: Values, model: str, pins: Values | None = None) -> dict[str, Any]:
+    """Return the manifest of a release, when it is one of this model: its id becomes a folder.
+
+    Args:
+        pins: what FP32 must be; see pinned.problem.
+    """
+    checked = manifests.check(listed, "the manifest of the release", str(model))
+    if why := pinned.problem(checked["source"], pins or {}):
+        raise ModelOpsError(why)
+    return checked
 
 
 def host_key(text: str) -> str:
@@ -131,6 +138,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "unit_memory": unit_memory,
     "unit_name": unit_name,
     "unit_path": unit_path,
+    "unpinned": pinned.problem,
     "unreached": unreachable.told,
     "validation_tests": validation.tests,
     "wheels": wheels,

@@ -212,7 +212,8 @@ free_bytes:
   returned: for V(query) and V(recovered)
   type: int
 serial:
-  description: The highest serial of a signed release that was accepted here; 0 without one.
+  description: The highest serial of a signed release that came in here, 0 before the first; none
+    where this target asks for no signature.
   returned: for V(query) and V(recovered)
   type: int
 lock:

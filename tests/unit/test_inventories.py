@@ -20,7 +20,7 @@ def texts(name: str) -> dict[str, str]:
 
 def test_staging_and_production_differ_in_the_names_of_the_hosts_alone():
     staging, production = texts("staging"), texts("production")
-    assert len(staging) == 3
+    assert len(staging) == 4
     assert production["hosts.yml"] != staging["hosts.yml"]
     assert production == {
         path: text.replace("staging", "production") for path, text in staging.items()

@@ -160,10 +160,10 @@ class Trust:
                 write_atomic(self.folder / name, files[name].encode())
         return bool(news)
 
-    def known_serial(self, model: str) -> int:
-        """Return what `serial` does, and 0 where it cannot be told or nobody asks for it."""
+    def known_serial(self, model: str) -> int | None:
+        """Return what `serial` does, 0 where its file is not usable, None where nobody asks."""
         try:
-            return self.serial(model) if self.asks else 0
+            return self.serial(model) if self.asks else None
         except (ModelOpsError, OSError):
             return 0
 

@@ -29,7 +29,7 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
         `state`; `whole`: the releases whose artifacts and golden data are right; `lacking`: which
         files of the release that the controller knows are not here; `problems`; `hashed`: which
         files need not be hashed again in this run; `free_bytes` of the disk; `serial`: the highest
-        that was accepted, 0 where that is not known.
+        that was accepted, None where nobody asks for signatures.
     """
     problems: list[str] = []
     whole: list[str] = []
