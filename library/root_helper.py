@@ -23,12 +23,14 @@ options:
       - V(look) compares what root's file says with O(expected) and changes nothing.
       - V(upload-open) makes the folder of O(release), and lets O(key) in for a while.
         V(upload-close) lets it in no more, V(upload-remove) removes the folder.
+      - V(accept) remembers the serial of O(release), which is staged, when it is signed as root's
+        C(allowed_signers) asks.
       - V(arm) starts the timer with which the target reverts by itself, V(disarm) stops it.
     type: str
-    choices: [look, upload-open, upload-close, upload-remove, arm, disarm]
+    choices: [look, upload-open, upload-close, upload-remove, accept, arm, disarm]
     default: look
   release:
-    description: The id of the release, for the verbs that begin with upload.
+    description: The id of the release, for V(accept) and the verbs that begin with upload.
     type: str
     default: ""
   key:
@@ -75,7 +77,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOOK = "look"
-VERBS = [LOOK, "upload-open", "upload-close", "upload-remove", "arm", "disarm"]
+VERBS = [LOOK, "upload-open", "upload-close", "upload-remove", "accept", "arm", "disarm"]
 MODULE: dict[str, Any] = {
     "argument_spec": {
         "model": {"type": "str", "required": True},
@@ -97,7 +99,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     model, verb, words = params["model"], params["verb"], []
     if verb == LOOK:
         return {"changed": False, "findings": root_helper.look(model, params["expected"])}
-    if verb.startswith("upload-"):
+    if verb == "accept" or verb.startswith("upload-"):
         words.append(received.release_id(params["release"]))
     if verb == "upload-open":
         words.append(received.public_key(params["key"]))

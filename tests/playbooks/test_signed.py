@@ -28,7 +28,7 @@ class Signed:
     def run(self, playbook: str, *arguments: str, **variables: Any) -> Outcome:
         given = {
             "sign_key": str(self.key),
-            "sign_become": False,
+            "ansible_become": False,  # these folders are no root's
             "__sarai_trust_dir": str(self.site.folder / "etc"),
             "__sarai_serials_dir": str(self.serial.parent),
         }

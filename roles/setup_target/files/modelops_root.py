@@ -6,6 +6,7 @@ upload-open ID KEY   make the folder of a release, and let its key in for a whil
 upload-close ID      let that key in no more
 upload-remove ID     remove the folder of a release
 arm, disarm          start or stop the timer with which this target reverts by itself
+accept ID            remember the serial of a signed release, so that no older one comes after it
 restart              restart the service
 journal              print the last lines that the service wrote
 
@@ -28,6 +29,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,8 +38,13 @@ from typing import Any
 
 SETTINGS = Path("/etc/modelops/targets.d")
 KEYS = Path("/etc/modelops/keys")
+SIGNERS = Path("/etc/modelops/allowed_signers")
+REVOKED = Path("/etc/modelops/revoked_keys")
+SERIALS = Path("/var/lib/modelops")
 ROOT = 0  # who must own what is believed
 LARGEST = 64 << 10  # bytes of settings, or of keys
+LARGEST_MANIFEST = 16 << 20  # bytes
+LARGEST_SERIAL = 1 << 60
 CALL_LIMIT_S = 30.0
 STOP_LIMIT_S = 90.0  # systemd's DefaultTimeoutStopSec
 LINES, LONGEST_TOLD = 25, 16 << 10
@@ -99,13 +106,18 @@ def believed(path: Path) -> os.stat_result:
 def read(path: Path) -> str:
     """Return the text of a file of root's."""
     believed(path)
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
+    return brought(path, LARGEST).decode()
+
+
+def brought(path: Path, limit: int) -> bytes:
+    """Return the bytes of a file, which the deploy user may have made."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise RefusedError(f"{path} is not a regular file")
-        text = file.read(LARGEST + 1)
-    if len(text) > LARGEST:
-        raise RefusedError(f"{path} is larger than {LARGEST} bytes")
-    return text
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise RefusedError(f"{path} is larger than {limit} bytes")
+    return content
 
 
 class Target:
@@ -145,6 +157,11 @@ class Target:
         """The folder with a folder for each release."""
         folder = fits(FOLDER, self.said.get("upload_dir"), "an absolute path")
         return Path(folder) / "incoming"
+
+    def release(self, release: str) -> Path:
+        """The folder of a release, as the deploy user has it: nothing there is believed."""
+        models = fits(FOLDER, self.said.get("models"), "an absolute path")
+        return Path(models) / ".releases" / self.model / release
 
     @property
     def limits(self) -> str:
@@ -223,6 +240,46 @@ def disarm(target: Target, check: bool) -> dict[str, Any]:
     return {"changed": 0 in told}
 
 
+def accept(target: Target, release: str, check: bool) -> dict[str, Any]:
+    """Remember the serial of a release, if a key that root lets sign has signed its manifest."""
+    if check:
+        return {"changed": True}
+    folder = target.release(release)
+    content = brought(folder / "manifest.json", LARGEST_MANIFEST)
+    proof = brought(folder / "manifest.json.sig", LARGEST)
+    verify(target.model, content, proof)
+    said = json.loads(content)["signed"]
+    serial = said["serial"]
+    if said["model"] != target.model or type(serial) is not int or not 0 < serial < LARGEST_SERIAL:
+        raise RefusedError(f"{folder} is not signed as a release of {target.model}")
+    path = SERIALS / f"{target.model}.serial"
+    SERIALS.mkdir(mode=0o755, exist_ok=True)
+    if os.path.lexists(path) and int(read(path)) >= serial:
+        return {"changed": False}
+    replace(path, f"{serial}\n")
+    return {"changed": True}
+
+
+def verify(model: str, content: bytes, proof: bytes) -> None:
+    """Let ssh-keygen judge a signature by root's own lists."""
+    believed(SIGNERS)
+    space = f"modelops-release@{model}"
+    ask = ["/usr/bin/ssh-keygen", "-Y", "verify", "-f", str(SIGNERS), "-I", space, "-n", space]
+    if os.path.lexists(REVOKED):
+        believed(REVOKED)
+        ask += ["-r", str(REVOKED)]
+    with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
+        kept = Path(folder, "signature")
+        kept.write_bytes(proof)
+        done = subprocess.run(  # noqa: S603 - a path of this file
+            [*ask, "-s", str(kept)], input=content, capture_output=True, timeout=CALL_LIMIT_S,
+            check=False, env=CLEAN, cwd="/",
+        )  # fmt: skip
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()[:500]
+        raise RefusedError(f"the release is not signed as {SIGNERS} asks: {said}")
+
+
 def restart(target: Target, check: bool) -> dict[str, Any]:
     """Restart the service; whether it came up is told by its state, which anybody may read."""
     if not check:
@@ -246,12 +303,30 @@ def journal(target: Target, check: bool) -> dict[str, Any]:  # noqa: ARG001 - it
 VERBS: dict[str, tuple[Callable[..., dict[str, Any]], int]] = {
     "upload-open": (upload_open, 2), "upload-close": (upload_close, 1),
     "upload-remove": (upload_remove, 1), "arm": (arm, 0), "disarm": (disarm, 0),
-    "restart": (restart, 0), "journal": (journal, 0),
+    "accept": (accept, 1), "restart": (restart, 0), "journal": (journal, 0),
 }  # fmt: skip
 
 
 def _mark(target: Target, release: str) -> str:
     return f"modelops:{target.model}:{release}"
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file of root's, whole or not at all."""
+    believed(path.parent)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(part, flags, 0o644), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -262,15 +337,7 @@ def _keys(target: Target) -> Iterator[tuple[list[str], Callable[[list[str]], Non
     lock = os.open(KEYS, os.O_RDONLY | os.O_DIRECTORY)
 
     def write(lines: list[str]) -> None:
-        part = KEYS / f".{path.name}.part"
-        part.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with open(os.open(part, flags, 0o644), "w", encoding="utf-8") as file:
-            file.write("".join(lines))
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        os.fsync(lock)
+        replace(path, "".join(lines))
 
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -320,7 +387,7 @@ def main(arguments: Sequence[str]) -> int:
         told, code = asked(arguments), 0
     except RefusedError as error:
         told, code = {"changed": False, "msg": str(error)}, error.code
-    except (OSError, KeyError, subprocess.SubprocessError) as error:
+    except (OSError, KeyError, TypeError, ValueError, subprocess.SubprocessError) as error:
         told, code = {"changed": False, "msg": str(error)}, 1
     print(json.dumps(told))
     return code
