@@ -41,6 +41,7 @@ HOW = {
         " Put this host into the group builder, not targets.",
         hidden=("config", "previous", "watch"),
     ),
+    "onnx_advise": How(background=True),
     "onnx_benchmark": How(background=True),
     "onnx_compare": How(background=True, shown="candidate"),
     "onnx_golden": How(background=True, shown="dest"),

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 from modelops.base.processor import cpu, shown  # noqa: E402
 from modelops.measuring.compare import compare  # noqa: E402
 from modelops.measuring.session import Setup  # noqa: E402
+from modelops.quantizer.advise import chain  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
 from modelops.quantizer.recipe import Recipe  # noqa: E402
 from modelops.quantizer.recipes import BLOCKWISE, DYNAMIC, WEIGHT_ONLY  # noqa: E402
@@ -34,24 +35,8 @@ SHAPES = [
     (64, 4096), (4096, 64), (32, 8192),
 ]  # fmt: skip
 ROWS = (1, 16, 128, 512)
-CHAIN_BYTES = 16_000_000
 SLOWER_AT_MOST = 1.05
 FLOAT = TensorProto.FLOAT
-
-
-def chain(path: Path, shape: tuple[int, int]) -> None:
-    """Write x -> W -> Relu -> W' -> Relu -> ...: W is [K, N] and W' [N, K], of equal sizes."""
-    rng = np.random.default_rng(0)
-    count = max(2, CHAIN_BYTES // (4 * shape[0] * shape[1]))
-    nodes, weights, name = [], [], "x"
-    for layer in range(count):
-        k, n = shape if layer % 2 == 0 else shape[::-1]
-        weight = rng.standard_normal((k, n), np.float32) * np.float32((2 / k) ** 0.5)
-        weights.append(numpy_helper.from_array(weight, f"w{layer}"))
-        nodes.append(helper.make_node("MatMul", [name, f"w{layer}"], [f"m{layer}"], f"n{layer}"))
-        nodes.append(helper.make_node("Relu", [f"m{layer}"], [f"r{layer}"]))
-        name = f"r{layer}"
-    save(path, nodes, weights, ["rows", shape[0]], name)
 
 
 def conv(path: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..base import processor
 from ..base.json_values import json_safe
 from ..base.progress import Meter, Progress, line
 from ..base.units import seconds, size
@@ -150,7 +151,8 @@ def _add_option(
     elif spec["type"] == "list":
         choices, metavar = spec.get("choices"), name.upper().removesuffix("S")
         text += " May be repeated."
-        add(flag, action="append", choices=choices, metavar=metavar, help=text)
+        of_each = {"int": int}.get(spec.get("elements", ""), str)
+        add(flag, action="append", type=of_each, choices=choices, metavar=metavar, help=text)
     else:
         kind = {"int": int, "float": float}.get(spec["type"], str)
         needed, choices = spec.get("required", False), spec.get("choices")
@@ -276,6 +278,23 @@ def _figure(value: float | str | None) -> str:
     return f"{value:.5g}" if isinstance(value, float | int) else str(value)
 
 
+def _show_advice(result: Result) -> None:
+    print(processor.shown(result["cpu"]))
+    for row in result["shapes"]:
+        k, n = row["shape"]
+        print(f"{k} x {n}, {len(row['nodes'])} nodes: {row['proposed']} is proposed")
+        for form, by_rows in row["speedup"].items():
+            figures = (
+                f"{count} rows {figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+                for count, figure in by_rows.items()
+            )
+            print(f"  {form}: {', '.join(figures)}")
+    if left := result["unmeasured"]:
+        print(f"{left} shape{'s were' if left > 1 else ' was'} not measured: see --most")
+    print(f"granularity: {result['granularity']}")
+    print("These are FP32's times by the form's on random matrices. quantize measures similarity.")
+
+
 def _show_manifest(result: Result) -> None:
     for row in result["files"]:
         print(f"ok  {row['name']}  {size(row['size'])}  {row['sha256']}")
@@ -316,6 +335,13 @@ COMMANDS = {
             "limit_s": 0,
             "progress_file": None,
         },
+    ),
+    "advise": Command(
+        "onnx_advise",
+        "Measure which form is fastest here for the matrices of a model, and propose a recipe",
+        {"path": "MODEL"},
+        _show_advice,
+        {},
     ),
     "manifest": Command(
         "artifact_manifest",

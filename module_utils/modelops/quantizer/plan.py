@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -43,7 +42,7 @@ from .recipes import (
     UNPACKED,
     WEIGHT_ONLY,
 )  # fmt: skip
-from .rule import AS_ASKED, Rule, leading, pays, weights_of
+from .rule import AS_ASKED, Rule, leading, pays, sum_and_channels, weights_of
 from .unpacking import Unpacking
 
 # The time of a product by FP32's, from the table of tests/bench/forms.py: 1024 x 1024, 128 rows. It
@@ -234,8 +233,8 @@ class Plan:
         name = shown(node)
         stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
         is_matrix = held and self._rule.is_matrix(node, *held[0])
-        elements = math.prod(held[0][1].dims) if is_matrix else 0
-        decision = Decision(name, node.op_type, form, reason, ", ".join(stored), elements)
+        matrix = sum_and_channels(node, held[0][1]) if is_matrix else None
+        decision = Decision(name, node.op_type, form, reason, ", ".join(stored), matrix)
         self.decisions.append(decision)
         if reason != EXCLUDED and node.op_type in WEIGHTS:  # Inf in a mask that is added is right
             self._checked.update(stored)

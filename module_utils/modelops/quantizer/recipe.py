@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -99,7 +100,7 @@ class Decision:
 
     Attributes:
         weight: the tensors that it is about.
-        elements: of the matrix that it multiplies with, 0 for other operators.
+        matrix: [K, N] of what it multiplies with; None for other operators.
     """
 
     node: str
@@ -107,7 +108,12 @@ class Decision:
     form: str
     reason: str
     weight: str
-    elements: int = 0
+    matrix: tuple[int, int] | None = None
+
+    @property
+    def elements(self) -> int:
+        """Return how many values that matrix has, 0 without one."""
+        return math.prod(self.matrix) if self.matrix else 0
 
     def as_dict(self) -> dict[str, str]:
         """Return what stands in the manifest."""

@@ -190,7 +190,7 @@ class Rule:
             return WEIGHT_ONLY, f"opset {self._opset} has no DynamicQuantizeLinear"
         if node.output[0] in self._before.wide:
             return WEIGHT_ONLY, TOO_WIDE
-        if (length := _sum_length(node, weight)) > LONGEST_SUM:
+        if (length := sum_and_channels(node, weight)[0]) > LONGEST_SUM:
             return BLOCKWISE, f"an INT32 sum of {length:,} products may overflow, a block's cannot"
         return DYNAMIC, f"matrix {list(weight.shape)}, large enough to be faster in INT8"
 
@@ -201,7 +201,7 @@ class Rule:
         index, weight = held[0]
         if not self.is_matrix(node, index, weight):
             return wanted == DYNAMIC and not self._why_no_product(node, held)
-        short = 0 < _sum_length(node, weight) <= LONGEST_SUM
+        short = 0 < sum_and_channels(node, weight)[0] <= LONGEST_SUM
         return wanted in IN_BLOCKS or (wanted == DYNAMIC and short)
 
     def _of_other(self, node: NodeProto, held: Held) -> tuple[str, str]:
@@ -294,9 +294,10 @@ def _names(weight: Constant, keys: Collection[str]) -> str:
     return ", ".join(part.tensor.name for part in weight.stored if part.key in keys)
 
 
-def _sum_length(node: NodeProto, weight: Constant) -> int:
-    """Return how many products a value of a product adds up: K."""
-    return weight.shape[-1 if attribute(node, "transB", 0) else -2]
+def sum_and_channels(node: NodeProto, weight: Constant) -> tuple[int, int]:
+    """Return how many products a value of a product adds up, and its output channels: K and N."""
+    k, n = weight.shape[-2:]
+    return (n, k) if attribute(node, "transB", 0) else (k, n)
 
 
 def leading(node: NodeProto, index: int, weight: Constant) -> int:
