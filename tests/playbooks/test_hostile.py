@@ -153,7 +153,7 @@ NAMES = [
 AFTER_THE_MOVE = """
 import os
 live = os.path.dirname(__file__) + '/target1/models/onnx/agi_audio_core_int8.onnx'
-if 'stat' in result and os.path.exists(live):
+if 'content' in result and os.path.exists(live):
     """
 
 
@@ -161,9 +161,9 @@ if 'stat' in result and os.path.exists(live):
     ("last", "arguments", "words"),
     [
         ("", "--limit builder,target1", "in service"),
-        # In the middle of a release, by an answer of a module of Ansible's own.
-        (AFTER_THE_MOVE + "result['unreachable'] = True", "", "no outcome"),
-        (AFTER_THE_MOVE + "result['failed'] = True", "", "no outcome"),
+        # In the middle of a release. Only a connection says that a host is down.
+        (AFTER_THE_MOVE + "result['unreachable'] = True", "", "in service"),
+        (AFTER_THE_MOVE + "result['failed'] = True", "", "reverted to fp32"),
     ],
     ids=["goes on", "is down", "fails"],
 )
