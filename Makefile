@@ -78,7 +78,7 @@ role-docs: .venv/dev
 	$(BIN)/python tests/role_docs.py
 
 bench: .venv/dev
-	@status=0; for bench in quantizer forms real_models; do $(BIN)/python tests/bench/$$bench.py || status=1; done; exit $$status
+	@status=0; for bench in quantizer forms recipes real_models; do $(BIN)/python tests/bench/$$bench.py || status=1; done; exit $$status
 
 bench-linux: .venv/dev
 	$(BIN)/python tests/bench/release.py

@@ -28,7 +28,7 @@ from modelops.measuring.session import Setup  # noqa: E402
 from modelops.quantizer.advise import chain  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
 from modelops.quantizer.recipe import Recipe  # noqa: E402
-from modelops.quantizer.recipes import BLOCKWISE, DYNAMIC, WEIGHT_ONLY  # noqa: E402
+from modelops.quantizer.recipes import BLOCKWISE, BLOCKWISE4, DYNAMIC, WEIGHT_ONLY  # noqa: E402
 
 SHAPES = [
     (128, 128), (256, 256), (384, 384), (512, 512), (1024, 1024), (2048, 2048),
@@ -123,7 +123,7 @@ def matrices(folder: Path, runs: int) -> list[str]:
         chain(fp32, shape)
         nodes = [n.name for n in onnx.load(fp32).graph.node if n.op_type == "MatMul"]
         chosen = quantize(fp32, int8, Recipe(), force=True)["manifest"]["nodes"][0]["form"]
-        for form in (DYNAMIC, BLOCKWISE, WEIGHT_ONLY):
+        for form in (DYNAMIC, BLOCKWISE, BLOCKWISE4, WEIGHT_ONLY):
             quantize(fp32, int8, Recipe(forms=dict.fromkeys(nodes, form)), force=True)
             shapes = [[rows, shape[0]] for rows in ROWS]
             found = [measured(fp32, int8, runs, x)["value"] for x in shapes]

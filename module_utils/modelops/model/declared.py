@@ -64,7 +64,9 @@ FIELDS: dict[str, dict[int, tuple[str, str]]] = {
     "shape": {1: ("dim", "dim")},
     "dim": {1: ("size", INTEGER), 2: ("symbol", TEXT)},
 }  # fmt: skip
-INT8 = 3  # TensorProto.DataType
+INT8, FLOAT16 = 3, 10  # TensorProto.DataType
+# What FP32 adds to each stored byte: FP16 goes when its FP32 is there, INT8 stays beside it.
+MORE_BYTES = {INT8: 4, FLOAT16: 1}
 # Bytes of an element by data type (onnx.proto); four where it is another.
 WIDTHS = {2: 1, 3: 1, 4: 2, 5: 2, 7: 8, 9: 1, 10: 2, 11: 8, 13: 8, 16: 2}
 # TensorProto.DataType of integers -> signed, and bytes of a value.
@@ -94,7 +96,7 @@ class Declared:
         output_bytes: of the outputs whose shapes are numbers.
         row_bytes: of the others whose shapes are numbers but for the first dimension, for one row;
             0 where no input has a symbolic first dimension.
-        unpacked_bytes: of the FP32 weights that onnxruntime makes at load of INT8 ones.
+        unpacked_bytes: what FP32 weights that onnxruntime makes at load of smaller ones add.
         inputs: `dtype` (numpy's name) and `shape` of each input that is no weight.
     """
 
@@ -267,7 +269,7 @@ def _bytes_of(shape: list[Dim], kind: int) -> int:
 
 
 def _unpacked(graphs: list[Message]) -> int:
-    """Return the bytes of FP32 that a Cast makes of INT8 weights: onnxruntime folds it at load."""
+    """Return the bytes that a Cast of weights to FP32 adds: onnxruntime folds it at load."""
     casts = {
         name
         for graph in graphs
@@ -277,8 +279,9 @@ def _unpacked(graphs: list[Message]) -> int:
     }
     total = 0
     for tensor in _tensors(graphs):
-        if last(tensor, "kind") == INT8 and last(tensor, "name", "") in casts:
-            total += 4 * int(_entries(tensor).get("length", "0"))
+        if last(tensor, "name", "") in casts:
+            length = int(_entries(tensor).get("length", "0"))
+            total += MORE_BYTES.get(last(tensor, "kind"), 0) * length
     return total
 
 

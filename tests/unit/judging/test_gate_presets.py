@@ -9,11 +9,12 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from modelops.judging import gates
+from modelops.quantizer.recipes import RECIPES
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "sarai"
 
 
-def preset(name: str, part: str) -> list[dict]:
+def preset(name: str, part: str, recipe: str = "int8") -> list[dict]:
     values: dict = {}
     for kind in ("defaults", "vars"):
         values |= yaml.safe_load((ROLE / kind / "main.yml").read_text())
@@ -25,7 +26,9 @@ def preset(name: str, part: str) -> list[dict]:
             return [trusted(item) for item in value]
         return trust_as_template(value) if isinstance(value, str) else value
 
-    templar = Templar(DataLoader(), variables={**trusted(values), "sarai_gates": name})
+    templar = Templar(
+        DataLoader(), variables={**trusted(values), "sarai_gates": name, "sarai_recipe": recipe}
+    )
     return templar.template(trusted(f"{{{{ __sarai_{part}_gates }}}}"))
 
 
@@ -50,3 +53,23 @@ def test_the_quantizer_can_keep_either_preset():
     for name in ("default", "owner"):
         kept = gates.kept_quality(preset(name, "similarity"))
         assert kept == {"cosine": 0.98, "mse": 0.01, "mae": 0.05, "agreement": 0.98}
+
+
+def test_what_is_wanted_of_a_recipe_is_what_it_can_give():
+    """FP16 is FP32's own speed, and a session takes more while it makes FP32 of it."""
+    figures = {"speedup": 0.95, "rss_ratio": 1.1}
+    for recipe, verdict in (("int8", "fail"), ("int4", "fail"), ("fp16", "pass")):
+        rows = gates.judge(preset("default", "performance", recipe), figures)
+        assert gates.overall(rows) == verdict
+        assert not any(row["changed_threshold"] for row in rows)
+    slow = {"speedup": 0.7, "rss_ratio": 1.3}
+    rows = gates.judge(preset("default", "performance", "fp16"), slow)
+    assert {row["verdict"] for row in rows} == {"fail"}
+
+
+def test_there_are_gates_for_every_recipe():
+    known = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__sarai_recipes"]
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
+    choices = specs["main"]["options"]["sarai_recipe"]["choices"]
+    assert [*RECIPES] == [*known] == choices
+    assert len({frozenset(values) for values in known.values()}) == 1

@@ -88,6 +88,8 @@ def test_weights_that_are_unpacked_at_load_count_twice(tmp_path):
     assert [node["form"] for node in forms] == ["weight_int8"]
     assert declared.read(dest).unpacked_bytes == 64 * 64 * 3 * 4
     assert declared.read(src).unpacked_bytes == 0
+    quantize(src, dest, Recipe(name="fp16"))
+    assert declared.read(dest).unpacked_bytes == 64 * 64 * 3 * 2  # FP16 goes, FP32 stays
 
 
 def test_a_run_takes_no_more_than_was_computed(tmp_path):

@@ -29,7 +29,7 @@ def test_an_empty_list_of_a_caller_means_all_of_them(tmp_path):
 
 def test_the_list_is_read_where_there_is_no_onnx():
     path = f"import sys; sys.path.insert(0, {str(MODULE_UTILS)!r})"
-    code = f"{path}; import modelops.quantizer.operators"
+    code = f"{path}; import modelops.quantizer.operators, modelops.quantizer.recipes"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
