@@ -28,7 +28,7 @@ def test_fp16_goes_into_service_and_back(live):
     again = live.run("quantize.yml", sarai_recipe="fp16")
     assert again.rc == 0, again.output
     assert again.changed == {}
-    back = live.run("rollback.yml", rollback_to="last_good")
+    back = live.run("rollback.yml", rollback_to=int8)
     assert back.rc == 0, back.output
     assert live.state()["active"] == int8 and service(live)["max_memory_mb"] == 1200
     back = live.run("rollback.yml")
