@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -122,6 +122,7 @@ def _served(state: Values, looked: Values) -> Finding | None:
     return finding("file it serves", ok, found["text"], label, remedy, name="served")
 
 
-def fixes(found: list[Finding]) -> list[str]:
-    """Return what mends the rows that are not right, each once."""
-    return sorted({FIX[row["id"]] for row in found if row["level"] != "ok" and row["id"] in FIX})
+def fixes(found: Iterable[Finding], strain: Iterable[Finding] = ()) -> list[str]:
+    """Return what mends the rows that are not right, each once: ours, and those of the host."""
+    wrong = [row["id"] for row in (*found, *strain) if row["level"] != "ok"]
+    return sorted({FIX[name] for name in wrong if name in FIX})
