@@ -84,7 +84,7 @@ def _outcome(host: Facts) -> str:
     if "__release_outcome" not in host:
         return UNTOLD if "__transfer_manifest" in host else ""
     outcome = host_text.plain(host["__release_outcome"].strip())
-    return masked(outcome)[:LONGEST_OUTCOME]
+    return masked(outcome)[:LONGEST_OUTCOME] or UNTOLD
 
 
 def _measured(
