@@ -26,8 +26,9 @@ def test_every_secret_of_an_inventory_has_its_place_in_a_vault(name):
     assert folders
     for folder in folders:
         used = set(re.findall(r"\bvault_\w+", (folder / "main.yml").read_text("utf-8")))
-        example = yaml.safe_load((folder / "vault.yml.example").read_text("utf-8"))
-        assert set(example) == used and set(example.values()) == {""}
+        listed = folder / "vault.yml.example"
+        example = yaml.safe_load(listed.read_text("utf-8")) if listed.is_file() else {}
+        assert set(example) == used and set(example.values()) <= {""}
 
 
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, "local"])

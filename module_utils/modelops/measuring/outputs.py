@@ -74,14 +74,16 @@ class Output:
 
         if self.source is None:
             return
-        self.source.seek(self.start)
         if self.dtype == "str":
+            self.source.seek(self.start)
             texts = json.loads(self.source.read(self.size))
             yield np.array(texts, dtype=object)
             return
         kind = np.dtype(self.dtype)
         left = self.size
         while left:
+            # Two outputs may be of one file, and be read in turn: each knows its own place.
+            self.source.seek(self.start + self.size - left)
             content = self.source.read(min(left, count * kind.itemsize))
             if not content:
                 raise ModelOpsError(f"output {self.name!r} ends too early", remedy="Measure again.")

@@ -131,6 +131,17 @@ def test_blocks_are_those_of_the_whole(monkeypatch):
     assert row == pytest.approx(whole[0], rel=1e-9)
 
 
+def test_an_output_of_many_blocks_is_compared_with_itself(tmp_path):
+    """Both sides read one file, in turn."""
+    file = tmp_path / "outputs"
+    values = np.arange(2.5 * outputs.BLOCK, dtype=np.float32)
+    file.write_bytes(values.tobytes())
+    with file.open("rb") as source:
+        own = outputs.Output("y", "float32", values.shape, values.nbytes, source)
+        (figures,) = compare([own], [own])
+    assert figures["cosine"] == pytest.approx(1) and figures["mse"] == 0
+
+
 def test_what_does_not_belong_together_is_refused_or_told():
     with pytest.raises(ModelOpsError, match="no output 'y'"):
         compare([held([1.0])], [held([1.0], "z")])

@@ -113,7 +113,7 @@ def test_a_name_of_a_body_hides_the_weight_outside(tmp_path):
     inputs = {"x": (FLOAT, [4, 64]), "s": (FLOAT, [2, 64, 48])}
     weights = {"w": models.random_weight(64, 48)}
     src = models.save(tmp_path / "m.onnx", [node], weights, inputs, {"y": (FLOAT, None)})
-    plan = Plan(read_model(src), src, Layout("out.onnx.data"), Recipe(), Files(), None)
+    plan = Plan(read_model(src), src, Layout("out.onnx.data"), Recipe(), Files(), None, None)
     assert [(d.node, d.form) for d in plan.decisions] == [("inner", "fp32")]
 
 

@@ -36,10 +36,10 @@ def html(text=PLAIN, **more):
 
 
 @settings(max_examples=15)
-@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
+@given(st.text(st.characters(codec="utf-8"), max_size=30))
 @example(ATTACK)
 def test_a_page_has_the_elements_that_it_has_of_any_text(text):
-    shown = Elements(html(text))
+    shown = Elements(html(f"x{text}"))  # what is blank is not said
     assert shown.found == Elements(html()).found
 
 
