@@ -64,10 +64,12 @@ class Fleet:
 
     def provision(self, host: str) -> None:
         """Give a host the FP32 pair and the configuration, and start its service on them."""
+        self.bed.wait(host)  # sshd may be reading its configuration again
         self.bed.ssh(
             host, "sudo systemctl stop sarai modelops-revert@agi_audio_core.timer", check=False
         )
-        self.bed.ssh(host, f"rm -rf {HOME}/fault {HOME}/config/* {HOME}/models/[!l]*", check=False)
+        self.bed.ssh(host, f"rm -rf {HOME}/config/* {HOME}/models/[!l]*", check=False)
+        self.bed.ssh(host, f"rm -rf {HOME}/fault")
         for suffix in (".onnx", ".onnx.data"):
             content = (self.builder / f"{MODEL}{suffix}").read_bytes()
             self.bed.put(host, content, f"{MODELS}/{MODEL}{suffix}")
