@@ -18,8 +18,8 @@ from . import signers, ssh_keygen, sshsig, trust
 from .signers import Signer
 
 BARE = (
-    "The new key has no passphrase: ssh-keygen -p -f {key} gives it one. Then ssh-add {key} lets"
-    " the agent of your session sign."
+    "The new key is not protected. ssh-keygen -p -f {key} gives it a passphrase. Then ssh-add {key}"
+    " lets the agent of your session sign."
 )
 
 
