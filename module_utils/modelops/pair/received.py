@@ -246,7 +246,8 @@ _SERVED = _fields(
     {"model": _one_of("int8", "fp32", "unknown"), "proof": _is_line, "text": _is_text,
      "seen": _list_of(_is_text)},
 )  # fmt: skip
-_LOCK = _fields({}, {"owner": _is_text, "process": _is_line})
+# Its time is compared with the clock: a whole number, as a count is.
+_LOCK = _fields({}, {"owner": _is_text, "process": _is_line, "expires": _is_bytes})
 
 # What every module may send, and what each one does.
 _EVERY: dict[str, Check] = {

@@ -207,6 +207,15 @@ def test_the_way_back_does_not_hang_on_a_state_that_somebody_edited():
     assert checked("model_release", {"state": state})["state"] == state
 
 
+def test_the_time_of_a_lock_is_a_whole_number():
+    """The controller compares it with its clock."""
+    lock = {"owner": "o", "process": "", "expires": 1 << 60}
+    assert checked("model_release", {"lock": lock}) == {"lock": lock}
+    for expires in ("soon", "nan", 1.5, True, -1):
+        with pytest.raises(ModelOpsError, match="lock is"):
+            checked("model_release", {"lock": lock | {"expires": expires}})
+
+
 def wrong_values(value: Any) -> Any:
     """Return values of another kind than this one."""
     kinds = ["../x\n", 1 << 70, {"x": 1}, ["x"], True, 3.5]
