@@ -119,7 +119,7 @@ elapsed_s:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude, packages
 from ansible.module_utils.modelops.execution.options import PROGRESS
 from ansible.module_utils.modelops.pair import manifest as manifests
 from ansible.module_utils.modelops.pair import received
@@ -154,7 +154,6 @@ MODULE: dict[str, Any] = {
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Push as the parameters say; the result is the module's."""
     # Imported here, so that a builder without asyncssh answers with what is missing.
-    from ansible.module_utils.modelops.base.errors import ModelOpsError
     from ansible.module_utils.modelops.base.files import remove
     from ansible.module_utils.modelops.base.progress import kept
 
@@ -162,13 +161,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode:
         names = [entry["name"] for entry in entries]
         return {"changed": True, "sent": names, "public_key": "", "job": {}}
-    try:
+    with packages("Install asyncssh into the builder's Python (requirements/project.txt)."):
         from ansible.module_utils.modelops.pair.sftp import Where, push
-    except ImportError as error:
-        raise ModelOpsError(
-            f"this Python lacks a package ({error})",
-            remedy="Install asyncssh into the builder's Python (requirements/project.txt).",
-        ) from None
     limits = {name: params[name] for name in ("authorize_s", "stall_s", "rate")}
     place = {name: params[name] for name in ("host", "port", "user", "host_key", "folder")}
     place["host_key"] = received.public_key(params["host_key"])

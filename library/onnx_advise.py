@@ -102,7 +102,7 @@ unmeasured:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude, packages
 from ansible.module_utils.modelops.measuring.session import Setup
 
 if TYPE_CHECKING:
@@ -131,15 +131,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return {"changed": False, "measured": False}
     # Imported here, so that a host without onnx answers with what is missing.
-    from ansible.module_utils.modelops.base.errors import ModelOpsError
-
-    try:
+    with packages("Point ansible_python_interpreter at a Python with onnx, onnxruntime and numpy."):
         from ansible.module_utils.modelops.quantizer.advise import advise
-    except ImportError as error:
-        raise ModelOpsError(
-            f"this Python lacks a package ({error})",
-            remedy="Point ansible_python_interpreter at a Python with onnx, onnxruntime and numpy.",
-        ) from None
     work = Path(params["work_dir"]) if params["work_dir"] else None
     setup = Setup(threads=params["threads"], timeout_s=params["timeout_s"], work_dir=work)
     found = advise(Path(params["path"]), params["rows"], params["runs"], params["most"], setup)

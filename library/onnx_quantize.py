@@ -264,7 +264,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude, packages
 from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES
 from ansible.module_utils.modelops.quantizer.operators import QUANTIZABLE
 from ansible.module_utils.modelops.quantizer.recipes import INT8, RECIPES
@@ -321,20 +321,15 @@ def run(
         progress: what to call instead of keeping `progress_file`.
     """
     # Imported here, so that a host without onnx answers with what is missing.
-    from ansible.module_utils.modelops.base.errors import ModelOpsError
-
-    try:
+    with packages(
+        "Point ansible_python_interpreter of the builder at a Python with onnx and"
+        " numpy, as pinned in requirements/project.txt."
+    ):
         from ansible.module_utils.modelops.base.progress import kept
         from ansible.module_utils.modelops.measuring.session import Setup
         from ansible.module_utils.modelops.quantizer.proof import Proof
         from ansible.module_utils.modelops.quantizer.quantize import quantize
         from ansible.module_utils.modelops.quantizer.recipe import Recipe
-    except ImportError as error:
-        raise ModelOpsError(
-            f"this Python lacks a package ({error})",
-            remedy="Point ansible_python_interpreter of the builder at a Python with onnx and"
-            " numpy, as pinned in requirements/project.txt.",
-        ) from None
     dest = Path(params["dest"])
     pair = [dest, dest.with_name(f"{dest.name}.data")]
     # os.path says no of a name that the system does not take; the quantizer says why.

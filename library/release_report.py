@@ -65,8 +65,7 @@ text:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.base.errors import ModelOpsError
-from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude, packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,13 +88,8 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         OSError: a file cannot be written.
     """
     # Imported here, so that a Python without pygal answers with what is missing.
-    try:
+    with packages("Run `make .venv/project`, which installs what requirements/project.txt pins."):
         from ansible.module_utils.modelops.reporting import folder, text
-    except ImportError as error:
-        raise ModelOpsError(
-            f"this Python lacks a package ({error})",
-            remedy="Run `make .venv/project`, which installs what requirements/project.txt pins.",
-        ) from None
     root, templates = Path(params["folder"]), Path(params["templates"])
     made, files = folder.wanted(root, params["report"], templates, check_mode)
     diffs = folder.write(files, check_mode)

@@ -98,8 +98,7 @@ layers:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.base.errors import ModelOpsError
-from ansible.module_utils.modelops.execution.module_result import conclude
+from ansible.module_utils.modelops.execution.module_result import conclude, packages
 from ansible.module_utils.modelops.sample.sample import make_sample
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     Raises:
         ModelOpsError: an option is out of range, the disk is too small, or a package is missing.
     """
-    try:
+    with packages("Point ansible_python_interpreter at a Python with onnx and numpy."):
         return make_sample(
             Path(params["path"]),
             params["megabytes"],
@@ -134,11 +133,6 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             outlier=params["outlier"],
             check_mode=check_mode,
         )
-    except ImportError as error:
-        raise ModelOpsError(
-            f"this Python lacks a package ({error})",
-            remedy="Point ansible_python_interpreter at a Python with onnx and numpy.",
-        ) from None
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ..base import app_control
@@ -69,6 +70,19 @@ def run_guarded(run: Run, params: Mapping[str, Any], check_mode: bool) -> dict[s
             "reason": OUT_OF_MEMORY,
             "msg": "Out of memory. Free memory on this host and run again.",
         }
+
+
+@contextmanager
+def packages(remedy: str) -> Iterator[None]:
+    """Let what imports a host's packages answer with what is missing.
+
+    Raises:
+        ModelOpsError: this Python lacks one.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ModelOpsError(f"this Python lacks a package ({error})", remedy=remedy) from None
 
 
 def named(error: BaseException) -> dict[str, Any]:
