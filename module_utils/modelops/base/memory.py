@@ -6,6 +6,7 @@ Runs in a measured child process too (measuring.session): it imports the standar
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from pathlib import Path
 
@@ -26,12 +27,8 @@ def available_bytes() -> int | None:
     if sys.platform != "linux":
         known = memory_status()
         return known[0] if known else None
-    fields = dict(
-        line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line
-    )
-    if "MemAvailable" not in fields:
-        return None
-    return min([int(fields["MemAvailable"].split()[0]) * 1024, *_left_in_cgroups()])
+    free = sizes(Path("/proc/meminfo")).get("MemAvailable")
+    return None if free is None else min([free, *_left_in_cgroups()])
 
 
 def of_host() -> dict[str, int]:
@@ -39,12 +36,21 @@ def of_host() -> dict[str, int]:
 
     Used is what is not available: caches that can be dropped count as free.
     """
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    parts = [line.partition(":") for line in lines if line.startswith("Mem")]
-    fields = {name: int(rest.split()[0]) * 1024 for name, _, rest in parts}
+    fields = sizes(Path("/proc/meminfo"))
     if not {"MemTotal", "MemAvailable"} <= fields.keys():
         return {}
     return {"used": fields["MemTotal"] - fields["MemAvailable"], "total": fields["MemTotal"]}
+
+
+def sizes(path: Path) -> dict[str, int]:
+    """Return the bytes by name that a file of /proc has in kB: meminfo, or of a process its status.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    lines = path.read_text(errors="replace").splitlines()
+    rows = (re.fullmatch(r"(\w+):\s+(\d+) kB", line) for line in lines)
+    return {row[1]: int(row[2]) * 1024 for row in rows if row}
 
 
 def _left_in_cgroups(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
@@ -72,10 +78,8 @@ def resident() -> tuple[int, int]:
     """
     if sys.platform == "win32":
         return _windows_resident()
-    lines = Path("/proc/self/status").read_text(errors="replace").splitlines()
-    fields = dict(line.split(":", 1) for line in lines if line.startswith("Vm"))
-    now, peak = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return now, peak
+    fields = sizes(Path("/proc/self/status"))
+    return fields["VmRSS"], fields["VmHWM"]
 
 
 def _windows_resident() -> tuple[int, int]:

@@ -11,6 +11,7 @@ from ..base.finding import Finding, finding
 from ..base.units import size
 from ..pair import manifest
 from ..target import run_lock
+from ..target.store import INCOMING
 
 # A push that lives writes all the time; a day is beyond any pause that a person makes.
 OLD_S = 86400
@@ -27,7 +28,7 @@ class Half(NamedTuple):
 def halves(root: Path) -> list[Half]:
     """Return the transfers in the folder of the models that nobody staged, the oldest first."""
     found = []
-    incoming = root / ".incoming"
+    incoming = root / INCOMING
     if not incoming.is_dir() or incoming.is_symlink():
         return []
     now = time.time()
@@ -47,7 +48,7 @@ def halves(root: Path) -> list[Half]:
 def rows(root: Path, name: str) -> list[Finding]:
     """Return the rows on half transfers and on the lock of a run."""
     lock = run_lock.holder(run_lock.place(root, name))
-    alive = lock is not None and time.time() <= lock["expires"]
+    alive = run_lock.is_alive(lock)
     left = halves(root)
     told = "; ".join(f"{h.folder}: {size(h.size)}, {h.age_s / 3600:.0f} h old" for h in left)
     return [

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..base.finding import Finding, finding
-from ..target import served
+from ..target import run_lock, served
 
 Values = Mapping[str, Any]
 # What mends a row that is not right, by its id: where nothing stands only a person can.
@@ -65,7 +65,7 @@ def _unfinished(asked: Values) -> Finding | None:
     state, lock = asked["state"], asked.get("lock")
     if state["confirmed"]:
         return None
-    if lock and time.time() <= lock.get("expires", 0):
+    if run_lock.is_alive(lock):
         value = f"{state['active']}, a run is at work"
         return finding("activation", False, value, "confirmed", "Wait.", "advice", "activation")
     overdue = _seconds_after(state.get("deadline"))

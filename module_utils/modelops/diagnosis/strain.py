@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..base.finding import Finding, finding
+from ..base.processor import cpu
 from ..base.units import size
 from ..target import processes, units
 
@@ -52,15 +52,7 @@ def deaths(name: str, days: int, user: bool = False) -> dict[str, int] | None:
 
 def swapped(pids: Iterable[int]) -> int:
     """Return the bytes that processes have in swap (VmSwap, proc_pid_status(5))."""
-    total = 0
-    for pid in pids:
-        try:
-            text = (processes.PROC / str(pid) / "status").read_text()
-        except OSError:
-            continue
-        if match := re.search(r"^VmSwap:\s+(\d+) kB", text, re.MULTILINE):
-            total += int(match[1]) * 1024
-    return total
+    return sum(processes.size(pid, "status", "VmSwap") or 0 for pid in pids)
 
 
 def look(name: str, manager: str, pids: Iterable[int], days: int) -> list[Finding]:
@@ -113,7 +105,7 @@ def _swap(used: int) -> Finding:
 
 def _load() -> Finding:
     """Compare the load of five minutes with the processors: above them, processes wait."""
-    load, cores = os.getloadavg()[1], len(os.sched_getaffinity(0))
+    load, cores = os.getloadavg()[1], cpu()["cores"]
     return finding(
         "load of 5 minutes", load <= cores, f"{load:.1f} on {cores} processors", f"<= {cores}",
         "Something else takes the processors, so answers are slow: see top. Measure again when it"

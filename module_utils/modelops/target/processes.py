@@ -6,9 +6,11 @@ What is read of a process may be gone, or another's, the next moment: then it co
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+from ..base import memory
 
 PROC = Path("/proc")
 # Where systemd's cgroups lie: cgroup v2, and v1 with its named hierarchy.
@@ -106,12 +108,15 @@ def memory_bytes(pids: Iterable[int]) -> int | None:
 
 def _memory(pid: int) -> int | None:
     for name, field in (("smaps_rollup", "Pss"), ("status", "VmRSS")):
-        try:
-            text = (PROC / str(pid) / name).read_text()
-        except OSError:
-            continue
-        if match := re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE):
-            return int(match[1]) * 1024
+        if (found := size(pid, name, field)) is not None:
+            return found
+    return None
+
+
+def size(pid: int, name: str, field: str) -> int | None:
+    """Return a size in bytes that a file of a process tells; None where it does not."""
+    with suppress(OSError):
+        return memory.sizes(PROC / str(pid) / name).get(field)
     return None
 
 

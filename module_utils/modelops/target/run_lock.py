@@ -50,6 +50,11 @@ def holder(path: Path) -> dict[str, Any] | None:
         return dict(_UNKNOWN)
 
 
+def is_alive(lock: Mapping[str, Any] | None) -> bool:
+    """Tell whether there is a lock, and its time is not up."""
+    return lock is not None and int(time.time()) <= lock.get("expires", 0)
+
+
 def told(lock: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return what others may know of a lock: all but the token, which is the run's own."""
     return {key: value for key, value in lock.items() if key != "run"} if lock else None
@@ -121,7 +126,7 @@ def take(
     now = int(time.time())
     found = holder(path)
     own = found is not None and found["run"] == run["run"]
-    alive = found is not None and now <= found["expires"]
+    alive = is_alive(found)
     if found and alive and not own and not force and not (dead and dead == found["process"]):
         raise _taken(path, found)
     if check_mode:

@@ -24,6 +24,7 @@ from .believable import FP32 as FP32
 from .hashed import Hashed
 
 SCHEMA = 1
+INCOMING = ".incoming"  # below the folder of the models: what was transferred and is not staged
 HISTORY_LENGTH = 200
 TRANSFER_AGAIN = "Run quantize.yml again: the pair is then transferred again."
 # Room that a full disk cannot take: the way back writes a few small files.
@@ -101,7 +102,7 @@ class Store:
         # The graph comes first: wherever artifacts move, it leaves first and arrives last.
         self.live = [root / called.int8, root / called.int8_data]
         self.releases = takeover.place(root, self.name)
-        self.incoming = root / ".incoming"
+        self.incoming = root / INCOMING
         self.state_file = self.releases / "state.json"
         self.texts = self.releases / "config"
         self.known = manifest.check(known, "option manifest") if known else None
