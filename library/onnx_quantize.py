@@ -267,7 +267,12 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.modelops.execution.module_result import conclude, packages
 from ansible.module_utils.modelops.execution.options import MEASURING, PROGRESS, SAMPLES
 from ansible.module_utils.modelops.quantizer.operators import QUANTIZABLE
-from ansible.module_utils.modelops.quantizer.recipes import INT8, RECIPES
+from ansible.module_utils.modelops.quantizer.recipes import (
+    GRANULARITIES,
+    INT8,
+    PER_CHANNEL,
+    RECIPES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -283,8 +288,8 @@ MODULE: dict[str, Any] = {
         "weight_type": {"type": "str", "choices": ["qint8"], "default": "qint8"},
         "granularity": {
             "type": "str",
-            "choices": ["per_channel", "per_tensor"],
-            "default": "per_channel",
+            "choices": list(GRANULARITIES),
+            "default": PER_CHANNEL,
         },
         "op_types": {
             "type": "list",

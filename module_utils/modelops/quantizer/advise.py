@@ -25,12 +25,11 @@ from ..measuring.compare import compare
 from ..measuring.session import Setup
 from .quantize import quantize
 from .recipe import Recipe
-from .recipes import BLOCKWISE, DYNAMIC, FP32, WEIGHT_ONLY
+from .recipes import BLOCKWISE, DYNAMIC, FP32, PER_CHANNEL, PER_TENSOR, WEIGHT_ONLY
 from .writer import Writer
 
 # Bytes of FP32 in a chain: more than a processor's cache holds, so that reading them counts.
 CHAIN_BYTES = 16_000_000
-PER_TENSOR, PER_CHANNEL = "per_tensor", "per_channel"
 # What is measured, the more exact first: where two are as fast, the first is proposed.
 FORMS: Mapping[str, tuple[str, str]] = {
     BLOCKWISE: (BLOCKWISE, PER_CHANNEL),

@@ -38,6 +38,7 @@ from .recipes import (
     HALF_ROWS,
     HALVES,
     IN_BLOCKS,
+    PER_CHANNEL,
     ROWS,
     UNPACKED,
     WEIGHT_ONLY,
@@ -112,7 +113,7 @@ class Plan:
         self._given = {t.name: t.name for t in model.graph.initializer if t.name in inputs}
         self._emitter = Emitter(
             self.layout, all_names(model), source, files, scratch,
-            per_channel=recipe.granularity == "per_channel", learned=learned,
+            per_channel=recipe.granularity == PER_CHANNEL, learned=learned,
             given=_tensor_input(model.graph, self._given),
         )  # fmt: skip
         self._rule = Rule(recipe, recipe.excluded(model), opset, learned, self._given, ranges)

@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto
 from ..base.errors import ModelOpsError
 from ..model.walk import all_graphs
 from .operators import QUANTIZABLE
-from .recipes import FORMS, INT8, RECIPES
+from .recipes import FORMS, INT8, PER_CHANNEL, RECIPES
 
 EXCLUDED = "exclude_nodes names it"
 MEMORY = "memory"
@@ -43,7 +43,7 @@ class Recipe:
 
     name: str = INT8
     weight_type: str = "qint8"
-    granularity: str = "per_channel"
+    granularity: str = PER_CHANNEL
     op_types: tuple[str, ...] = QUANTIZABLE
     exclude_nodes: tuple[str, ...] = ()
     forms: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,8 @@ RECIPES: Mapping[str, str] = {
     FP16: "half of the size; FP32's speed and memory, since onnxruntime multiplies in FP32",
     INT4: "a seventh of the size; less memory, and less similar",
 }
+# Whether each column of a matrix has its own scale; the default comes first.
+GRANULARITIES = PER_CHANNEL, PER_TENSOR = ("per_channel", "per_tensor")
 # The forms of single nodes, see docs/architecture.md.
 FORMS = (
     "dynamic_int8", "blockwise_int8", "weight_int8", "rows_int8", "fp32",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ MODE = 0o640
 FILE = "report.json"
 # What only the run that released could see, by host: a later run keeps it.
 SEEN_ONCE = ("notes", "freed", "transfers", "host_memory")
-_NAME = re.compile(manifest.RELEASE_ID)
 
 
 def merged(found: Mapping[str, Any], kept: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -76,7 +74,7 @@ def wanted(
 
 def all_of(root: Path) -> list[dict[str, Any]]:
     """Return the documents of all releases in a folder that this version can read."""
-    folders = sorted(path for path in root.glob("*") if _NAME.fullmatch(path.name))
+    folders = sorted(path for path in root.glob("*") if manifest.RELEASE_ID.fullmatch(path.name))
     found = [document(folder / FILE) for folder in folders]
     return [made for made in found if made.get("schema") == gather.SCHEMA]
 

@@ -10,14 +10,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..pair.manifest import RELEASE_ID
+
 FP32 = "fp32"
-_ID = re.compile(r"[0-9a-f]{16}")
 # The folders that a pair may leave for, beside those of releases (change._leaving).
 _LEFT = re.compile(r"[0-9a-f]{16}|damaged-[0-9a-f]{16}|unmanaged-[0-9]{8}T[0-9]{12}Z")
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return isinstance(value, str) and RELEASE_ID.fullmatch(value) is not None
 
 
 def _names_model(value: Any) -> bool:
