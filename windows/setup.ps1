@@ -19,7 +19,7 @@
 #>
 #Requires -Version 5.1
 #Requires -RunAsAdministrator
-[CmdletBinding(SupportsShouldProcess, DefaultParameterSetName = 'Setup')]
+[CmdletBinding(SupportsShouldProcess, DefaultParameterSetName = 'Setup', PositionalBinding = $false)]
 param(
     # Addresses of the machine that runs Ansible: the firewall lets in no other.
     [Parameter(Mandatory, ParameterSetName = 'Setup')]
@@ -59,17 +59,22 @@ if ("$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage') {
     " $($ExecutionContext.SessionState.LanguageMode). Ansible's own scripts would fail, too. Lift it for them first."
 }
 
+if (-not [Environment]::Is64BitProcess) {
+    throw 'This PowerShell is a 32-bit one ("x86"), to which Windows shows other settings. Start the other one.'
+}
+
 # Only administrators can write there.
-$own = "$env:ProgramFiles\sarai-modelops"
-$recordFile = "$own\setup.json"
-$certificateFile = "$own\winrm-ca.pem"
+$own = [IO.Path]::Combine($env:ProgramFiles, 'sarai-modelops')
+$recordFile = [IO.Path]::Combine($own, 'setup.json')
+$certificateFile = [IO.Path]::Combine($own, 'winrm-ca.pem')
 $store = 'Cert:\LocalMachine\My'
 $label = 'sarai-modelops WinRM'
 $description = 'Ansible over WinRM (sarai-modelops)'
 # What one of the two ways needs is left alone where the other is set up.
 $over = if ($PublicKey) { 'SSH' } else { 'WinRM' }
 $sshCapability = 'OpenSSH.Server~~~~0.0.1.0'
-$sshFolder = "$env:ProgramData\ssh"
+$sshFolder = [IO.Path]::Combine($env:ProgramData, 'ssh')
+$sshConfig = [IO.Path]::Combine($sshFolder, 'sshd_config')
 $sshRegistry = 'HKLM:\SOFTWARE\OpenSSH'
 
 # --- What was asked for
@@ -85,7 +90,7 @@ function Assert-Parameter {
     $word = '[a-z0-9]([a-z0-9-]*[a-z0-9])?'
     $problems = @(
         foreach ($name in $HostName) {
-            if (-not (Test-Address $name) -and $name -notmatch "^$word(\.$word)*$") {
+            if (-not (Test-Address $name) -and $name -notmatch "^$word(\.$word)*\z") {
                 "-HostName '$name' is no host name and no address. $list"
             }
         }
@@ -97,10 +102,10 @@ function Assert-Parameter {
         if ($PublicKey -and $PublicKey -cnotmatch '^[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [ !#-:<-~]*)?\z') {
             '-PublicKey is no public key: give the one line of a .pub file, in quotes.'
         }
-        if ($User -notmatch '^[\w-][\w.-]{0,19}$') {
-            "-User '$User' is no name for an account: at most 20 letters, digits, '.', '_' and '-'."
+        if ($User -notmatch '^[a-z0-9_-][a-z0-9_.-]{0,19}\z') {
+            "-User '$User' is no name for an account: at most 20 letters of a to z, digits, '.', '_' and '-'."
         }
-        if (-not [IO.Path]::IsPathRooted($Folder)) {
+        if ($Folder -notmatch '^([a-z]:[\\/]|\\\\|/)') {
             "-Folder '$Folder' depends on where this is started: name the whole path, from the drive on."
         } elseif (-not (Test-Path -LiteralPath $Folder -PathType Container)) {
             "There is no folder $Folder. Make it, or name the right one with -Folder."
@@ -110,7 +115,7 @@ function Assert-Parameter {
 }
 
 function Join-Address([string[]] $Addresses) {
-    ($Addresses | ForEach-Object { "$([ipaddress] $_)" } | Sort-Object) -join ','
+    ($Addresses | ForEach-Object { "$([ipaddress] $_)" } | Sort-Object -Unique) -join ','
 }
 
 function Read-Password {
@@ -135,11 +140,13 @@ function Get-Account {
     Get-LocalUser -Name $User -ErrorAction SilentlyContinue
 }
 
-function Get-AccountSid {
+function Get-AccountSid([switch] $Needed) {
     # In PowerShell 7 the module runs in 5.1 and hands over texts, so a text it is everywhere.
     # What is left of an account that -Undo removed is known by the SID in the record.
     $account = Get-Account
-    if ($account) { "$($account.SID)" } elseif ($Undo) { $record.Sid }
+    $sid = if ($account) { "$($account.SID)" } elseif ($Undo) { $record.Sid }
+    if ($Needed -and -not $sid) { throw "there is no account $User" }
+    $sid
 }
 
 function Get-OwnCertificate {
@@ -287,7 +294,7 @@ function Protect-Folder {
     $strangers = @(Get-Stranger $descriptor)
     $given = @($strangers | Where-Object { -not $_.Inherited } | ForEach-Object { $_.Sid })
     if ($given) {
-        throw "$Folder itself lets $($given -join ', ') change it, so somebody wanted that. If you do not:" +
+        throw "$Folder itself lets $($given -join ', ') change it: somebody set that. If nobody should:" +
         " icacls `"$Folder`" /remove:g *SID. Then run this again"
     }
     $owner = Get-Owner $descriptor
@@ -331,7 +338,7 @@ function Test-LogonDenied {
 }
 
 function Set-LogonDenied([bool] $Denied) {
-    $sid = Get-AccountSid
+    $sid = Get-AccountSid -Needed
     Use-Temporary {
         param($Base)
         $accounts = @(Get-DeniedLogon $Base | Where-Object { $_ -notin "*$sid", $User })
@@ -353,7 +360,7 @@ function Get-Rule([hashtable] $It) {
     $is = $rule.Enabled, $rule.Action, $rule.Direction, $filter.Protocol, $filter.LocalPort, $filter.RemotePort
     $should = 'True', 'Allow', $It.Direction, 'TCP', $It.LocalPort, $It.RemotePort
     if ("$is" -ne "$should") { "wrong: $is" }
-    ($addresses -replace '/(32|128|255\.255\.255\.255)$' | Sort-Object) -join ','
+    ($addresses -replace '/(32|128|255\.255\.255\.255)$' | Sort-Object -Unique) -join ','
 }
 
 function Set-Rule([hashtable] $It, [string] $Value) {
@@ -426,10 +433,17 @@ function Get-SshLines([string] $File) {
     if (Test-Path -LiteralPath $File) { [IO.File]::ReadAllText($File, $latin).TrimEnd() -split '\r?\n' }
 }
 
+function Write-Whole([string] $File, [string] $Text, [Text.Encoding] $Encoding) {
+    # The file is the old one or the new one, and keeps its rights.
+    [IO.File]::WriteAllText("$File.new", $Text, $Encoding)
+    if (-not (Test-Path -LiteralPath $File)) { [IO.File]::Move("$File.new", $File); return }
+    [IO.File]::Replace("$File.new", $File, [NullString]::Value)
+}
+
 function Get-SshBlock {
     # Our lines of sshd_config, between two marks.
     $inside = $false
-    $lines = foreach ($line in @(Get-SshLines "$sshFolder\sshd_config")) {
+    $lines = foreach ($line in @(Get-SshLines $sshConfig)) {
         if ($line -eq "$mark end") { $inside = $false }
         if ($inside) { $line }
         if ($line -eq "$mark begin") { $inside = $true }
@@ -439,25 +453,23 @@ function Get-SshBlock {
 
 function Set-SshBlock([string] $Value) {
     # Last in the file, where a block changes nothing for anybody else. sshd makes the file when it
-    # starts for the first time.
-    $file = "$sshFolder\sshd_config"
+    # starts for the first time: one of ours alone would lack what Windows wants of all others.
+    if (-not (Test-Path -LiteralPath $sshConfig)) { throw "sshd has not made $sshConfig yet: run this again" }
     $inside = $false
-    $lines = @(foreach ($line in @(Get-SshLines $file)) {
+    $lines = @(foreach ($line in @(Get-SshLines $sshConfig)) {
             if ($line -eq "$mark begin") { $inside = $true }
             if (-not $inside) { $line }
             if ($line -eq "$mark end") { $inside = $false }
         })
-    if ($inside) { throw "$file has '$mark begin' and no '$mark end': mend it by hand" }
+    if ($inside) { throw "$sshConfig has '$mark begin' and no '$mark end': mend it by hand" }
     if ($Value) { $lines += @("$mark begin") + ($Value -split '; ') + "$mark end" }
-    [IO.File]::WriteAllText("$file.new", ($lines -join "`r`n") + "`r`n", $latin)
-    # Keeps the rights of the file.
-    [IO.File]::Replace("$file.new", $file, [NullString]::Value)
-    Restart-Service -Name sshd -Force
+    Write-Whole $sshConfig (($lines -join "`r`n") + "`r`n") $latin
+    if (Test-SshServer) { Restart-Service -Name sshd -Force }
 }
 
 function Get-KeyFile {
     # Not in the profile: that is made at the first logon, and the account could write it.
-    "$sshFolder\${User}_authorized_keys"
+    [IO.Path]::Combine($sshFolder, "${User}_authorized_keys")
 }
 
 function Get-AccountKey {
@@ -478,9 +490,10 @@ function Set-AccountKey([string] $Value) {
         Remove-Item -LiteralPath $file -Force
         return
     }
+    $sid = Get-AccountSid -Needed
     [IO.File]::WriteAllText($file, (($Value -split '; ') -join "`r`n") + "`r`n", $latin)
     $acl = Get-Acl -LiteralPath $file
-    $acl.SetSecurityDescriptorSddlForm("D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FR;;;$(Get-AccountSid))", 'Access')
+    $acl.SetSecurityDescriptorSddlForm("D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FR;;;$sid)", 'Access')
     Set-Acl -LiteralPath $file -AclObject $acl
 }
 
@@ -524,7 +537,12 @@ function Test-PublicRefusal([Management.Automation.ErrorRecord] $Fault) {
 
 $readValue = { param($It) Get-WinRMValue $It.Path }
 $writeValue = { param($It, $Value) Set-WinRMValue $It.Path $Value }
-$readService = { param($It) (Get-Service -Name $It.Service).($It.Path) }
+# What is gone went with its server: -Undo has nothing to set there.
+$readService = {
+    param($It)
+    if ($Undo -and -not (Get-Service -Name $It.Service -ErrorAction SilentlyContinue)) { return $before[$It.Name] }
+    (Get-Service -Name $It.Service).($It.Path)
+}
 $readRule = { param($It) Get-Rule $It }
 $writeRule = { param($It, $Value) Set-Rule $It $Value }
 
@@ -555,7 +573,7 @@ function Get-AllSettings {
         }
         Set = {
             param($It, $Value)
-            $root, $sid = (Get-RootDescriptor), (Get-AccountSid)
+            $root, $sid = (Get-RootDescriptor), (Get-AccountSid -Needed)
             $texts = @($root.Entries | Where-Object { $_.Sid -ne $sid } | ForEach-Object { $_.Text })
             if ($Value) { $texts += "(A;;GXGR;;;$sid)" }
             Set-WinRMValue 'Service\RootSDDL' "$($root.Start)D:$($root.Flags)$($texts -join '')$($root.End)"
@@ -569,7 +587,7 @@ function Get-AllSettings {
         }
         Set = {
             param($It, $Value)
-            $now, $sid = (Get-FolderDescriptor), (Get-AccountSid)
+            $now, $sid = (Get-FolderDescriptor), (Get-AccountSid -Needed)
             $others = @($now.Entries | Where-Object { $_.Sid -ne $sid })
             # What is inherited comes last.
             $texts = @($others | Where-Object { -not $_.Inherited } | ForEach-Object { $_.Text })
@@ -684,9 +702,10 @@ function Get-AllSettings {
         Set = { param($It, $Value) Set-AccountKey $Value }
     }
     @{
-        # A block ends at the next one: what somebody adds below is for all again.
+        # A block ends at the next one: what somebody adds below is for all again. sshd compares small letters.
         Name = "sshd_config: $User"; Over = 'SSH'
-        Want = "Match User $User; AuthorizedKeysFile __PROGRAMDATA__/ssh/${User}_authorized_keys;" +
+        Want = "Match User $("$User".ToLowerInvariant());" +
+        " AuthorizedKeysFile __PROGRAMDATA__/ssh/${User}_authorized_keys;" +
         ' AuthenticationMethods publickey; DisableForwarding yes; Match all'
         Get = { Get-SshBlock }
         Set = { param($It, $Value) Set-SshBlock $Value }
@@ -699,7 +718,7 @@ function Get-AllSettings {
     @{
         Name = "firewall: the server's own rule"; Over = 'SSH'
         Want = { if (Get-SshRule) { 'False' } elseif ($WhatIfPreference -and -not (Test-SshServer)) { 'False' } }
-        Get = { (Get-SshRule).Enabled }
+        Get = { param($It) if ($Undo -and -not (Get-SshRule)) { $before[$It.Name] } else { (Get-SshRule).Enabled } }
         Set = { param($It, $Value) Set-NetFirewallRule -Name OpenSSH-Server-In-TCP -Enabled $Value -ErrorAction Stop }
     }
     @{
@@ -784,8 +803,7 @@ function Read-Record {
 function Save-Record {
     $null = New-Item -Path $own -ItemType Directory -Force
     $text = ConvertTo-Json -InputObject @{ User = $User; Folder = $Folder; Sid = Get-AccountSid; Before = $before }
-    Set-Content -LiteralPath "$recordFile.new" -Value $text -Encoding UTF8
-    Move-Item -LiteralPath "$recordFile.new" -Destination $recordFile -Force
+    Write-Whole $recordFile $text ([Text.Encoding]::UTF8) # with a mark, by which 5.1 knows it
 }
 
 function Use-Told([scriptblock] $Work) {
@@ -837,8 +855,8 @@ function Invoke-All([hashtable[]] $All) {
 }
 
 function Show-SshResult {
-    $file = "$sshFolder\ssh_host_ed25519_key.pub"
-    $kind, $key = [IO.File]::ReadAllText($file).Split(' ')[0..1]
+    $file = [IO.Path]::Combine($sshFolder, 'ssh_host_ed25519_key.pub')
+    $kind, $key = ([IO.File]::ReadAllText($file) -split '\s+')[0..1]
     $digest = [Security.Cryptography.SHA256]::Create().ComputeHash([Convert]::FromBase64String($key))
     Write-Output 'Everything is as it should be. On the controller put this line into known_hosts, behind the name of'
     Write-Output "this PC (ansible_host) and a space: $kind $key"
@@ -880,11 +898,11 @@ if ($Undo) {
         if (-not $before.Contains($setting.Name)) { $before[$setting.Name] = Get-Value $setting }
     }
     [array]::Reverse($settings)
-    $back = foreach ($setting in $settings | Where-Object { $before.Contains($_.Name) }) {
-        $copy = $setting.Clone()
-        $copy.Want = $before[$setting.Name]
-        $copy
-    }
+    $back = @(foreach ($setting in $settings | Where-Object { $before.Contains($_.Name) }) {
+            $copy = $setting.Clone()
+            $copy.Want = $before[$setting.Name]
+            $copy
+        })
     Invoke-All ($start + $back)
     # Only now: who has to run it again needs the record.
     Remove-Item -LiteralPath $own -Recurse -Force
