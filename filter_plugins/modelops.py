@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from modelops.base import host_text
+from modelops.base import host_text, transport
 from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding
 from modelops.config import plan as planning
@@ -21,7 +21,7 @@ from modelops.config import reading
 from modelops.config.wanted import Wanted
 from modelops.diagnosis import release as diagnosis
 from modelops.environment import wheelhouse
-from modelops.execution import batches, controller, transport
+from modelops.execution import batches, controller
 from modelops.judging import gates, status
 from modelops.pair import known_golden, known_release, names, pinned, received
 from modelops.pair import manifest as manifests
@@ -126,6 +126,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "preflight_ssh": rows.ssh,
     "preflight_table": rows.text,
     "preflight_units": units.findings,
+    "preflight_unsaid": rows.unsaid,
     "release_in_service": validation.outcome,
     "release_is_at_fault": validation.is_the_releases_fault,
     "release_line": known_release.line,

@@ -101,7 +101,7 @@ def test_a_builder_that_is_down_stops_the_run(fresh, monkeypatch):
     before = fresh.tree()
     outcome = fresh.run("quantize.yml")
     assert outcome.rc != 0
-    assert "builder is down, and nothing can be done without the builder" in said(outcome)
+    assert "builder cannot be used (see above), and nothing can be done without" in said(outcome)
     assert fresh.tree() == before
 
 

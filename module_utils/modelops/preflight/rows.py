@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import host_text
+from ..base import host_text, transport
 from ..base.errors import ModelOpsError
 from ..base.finding import Finding, finding
 from ..judging import table
@@ -39,7 +39,22 @@ def real_inputs(path: str) -> dict[str, Any]:
         return {"file": path, "samples": [], "problem": error.what}
 
 
+def unsaid(host: Host) -> list[Finding]:
+    """Return the row of a Windows host that the inventory does not call one; nothing elsewhere."""
+    name = transport.unsaid_windows(host)
+    if not name:
+        return []
+    value, wanted = f"{name} is {host[name]}", "ansible_shell_type: powershell"
+    remedy = (
+        "Put that line into the inventory for this host, whose path is one of Windows: over SSH"
+        " nothing else says that it runs Windows."
+    )
+    return [finding("connection", False, value, wanted, remedy)]
+
+
 def _findings(host: Host) -> list[Finding]:
+    if unknown := unsaid(host):
+        return unknown
     looks = [found for name in LOOKS if (found := host.get(name)) and not found.get("skipped")]
     rows: list[Finding] = []
     for found in looks or [{"msg": "its tasks did not run"}]:

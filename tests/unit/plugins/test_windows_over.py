@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from ansible.plugins.loader import shell_loader
-from modelops.execution import transport
-from modelops.preflight import windows_host
+from modelops.base import transport
+from modelops.preflight import rows, windows_host
 from test_facts import action
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +35,36 @@ ROOT = Path(__file__).resolve().parents[3]
 )
 def test_windows_is_told_by_the_shell(connection, shell, over):
     assert transport.windows_over(connection, shell) == over
+
+
+SSH_WITH = {"ansible_connection": "ssh", "inventory_hostname": "pc"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"sarai_builder_dir": r"C:\SARAi_v2\models"}, "sarai_builder_dir"),
+        ({"sarai_builder_dir": "c:/SARAi_v2/models"}, "sarai_builder_dir"),
+        ({"sarai_builder_python": r"\\nas\venv\python.exe"}, "sarai_builder_python"),
+        ({"sarai_builder_python": r"%LOCALAPPDATA%\venv\python.exe"}, "sarai_builder_python"),
+        ({"sarai_builder_dir": r"~\models"}, "sarai_builder_dir"),
+        ({"ansible_python_interpreter": r"C:\Python\python.exe"}, "ansible_python_interpreter"),
+        ({"sarai_builder_dir": r"C:\m", "ansible_shell_type": "sh"}, "sarai_builder_dir"),
+        ({"sarai_builder_dir": r"C:\m", "ansible_shell_type": "powershell"}, ""),
+        ({"sarai_builder_dir": r"C:\m", "ansible_connection": "winrm"}, ""),
+        ({"sarai_builder_dir": r"C:\m", "ansible_connection": "local"}, ""),
+        ({"sarai_builder_dir": "/home/noel/models"}, ""),
+        ({"sarai_builder_dir": "~/models", "ansible_python_interpreter": "/usr/bin/python3"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_path_of_windows_tells_what_the_inventory_does_not_say(variables, name):
+    host = SSH_WITH | variables
+    assert transport.unsaid_windows(host) == name
+    assert transport.unsaid_windows({k: v for k, v in host.items() if v != "ssh"}) == name
+    found = rows.findings([host])["pc"]
+    line = "wanted: ansible_shell_type: powershell"
+    assert any(line in told for told in rows.lines({"pc": found}, "problem")) == bool(name)
 
 
 def test_the_shells_are_those_that_ansible_calls_windows():
