@@ -10,8 +10,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from plugin_utils.background import PATIENCE_S, PosixJob
-from plugin_utils.bridge import Bridge
+from plugin_utils.bridge import Bridge, shown_s
 from plugin_utils.windows_job import WindowsJob
+
+# plugin_utils makes it importable
+from modelops.execution import without_ansible  # isort: skip
 
 KEY_LIMIT_S = 60  # background_key_limit_s: until the push has made its key
 
@@ -24,12 +27,11 @@ class ActionModule(Bridge):
         args = dict(self._task.args)
         if self._task.check_mode or args.get("state") not in ("started", "finished"):
             return super().run_posix(task_vars)
-        limit_s = int(args.get("limit_s", 14400))
+        every_s, limit_s = shown_s(args, without_ansible.load(self.module).MODULE["argument_spec"])
         patience_s = self.limit("background_patience_s", PATIENCE_S, task_vars)
         if args["state"] == "finished":
             job = PosixJob(self, args["job"], args["job"]["progress_file"], patience_s)
             label = f"[{(task_vars or {}).get('inventory_hostname', '')}]"
-            every_s = float(args.get("progress_s", 5))
             problem = self.watch(label, job.look, every_s, limit_s, patience_s)
             return {"failed": True, "msg": problem} if problem else job.result(task_vars)
         # The builder pushes to several targets at once: files of each one's own.

@@ -35,7 +35,7 @@ from .windows_job import LostError, WindowsJob
 
 # background makes them importable
 from modelops.base import hidden, host_text  # isort: skip
-from modelops.execution import without_ansible  # isort: skip
+from modelops.execution import options, without_ansible  # isort: skip
 from modelops.preflight import unreachable  # isort: skip
 from . import wire  # isort: skip
 
@@ -125,7 +125,7 @@ class Bridge(Background):
         """Run the module on Linux: as Ansible does, or as a job whose progress is shown."""
         args = dict(self._task.args)
         try:
-            every_s, limit_s = float(args.get("progress_s", 5)), int(args.get("limit_s", 21600))
+            every_s, limit_s = shown_s(args, options.PROGRESS)
         except (TypeError, ValueError):
             every_s = limit_s = 0  # the module says what is wrong with it
         if (
@@ -256,7 +256,7 @@ class Bridge(Background):
         try:
             yield
         except Exception as error:
-            kind = LostError if self._connection.connected else AnsibleConnectionFailure
+            kind = LostError if self._may_have_arrived() else AnsibleConnectionFailure
             if isinstance(error, LateError) or type(error).__module__.partition(".")[0] in WIRE:
                 with contextlib.suppress(Exception):
                     self._connection.reset()
@@ -266,6 +266,11 @@ class Bridge(Background):
             raise
         finally:
             self._task.check_mode = check
+
+    def _may_have_arrived(self) -> bool:
+        """Tell whether a call whose connection failed may have reached the host."""
+        # Over SSH each call is a program of its own, whose plugin never says that it was connected.
+        return bool(self._connection.connected or self._connection.transport == "ssh")
 
     @contextlib.contextmanager
     def _answered(self, limit_s: float) -> Iterator[None]:
@@ -310,6 +315,19 @@ def _masked(said: Any) -> Any:
     if isinstance(said, list):
         return [_masked(each) for each in said]
     return hidden.masked(said) if isinstance(said, str) else said
+
+
+def shown_s(args: Mapping[str, Any], defaults: options.Options) -> tuple[float, int]:
+    """Return `progress_s` and `limit_s` of a task.
+
+    Raises:
+        TypeError: one is no number.
+        ValueError: the same.
+    """
+    every_s, limit_s = (
+        args.get(name, defaults[name]["default"]) for name in ("progress_s", "limit_s")
+    )
+    return float(every_s), int(limit_s)
 
 
 def validate(module: str, args: Mapping[str, Any]) -> dict[str, Any]:

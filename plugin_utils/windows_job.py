@@ -18,12 +18,13 @@ from .reply import decode, failed
 
 # background makes it importable
 from modelops.base import progress  # isort: skip
+from modelops.execution.options import PROGRESS  # isort: skip
 
 if TYPE_CHECKING:
     from .bridge import Bridge
 
 # Limits of a job, each a variable of this name.
-JOB_LIMIT_S = 21600  # bridge_job_limit_s: of a job without an option limit_s
+JOB_LIMIT_S = PROGRESS["limit_s"]["default"]  # bridge_job_limit_s: of a job without limit_s
 START_LIMIT_S = 60  # bridge_start_limit_s: until a job that was started has begun
 # A look at a job stays on the host for so long at most, below the read timeout of WinRM.
 LOOK_S = 10
@@ -97,19 +98,29 @@ class WindowsJob:
 
     def finish(self) -> dict[str, Any]:
         """Show its progress until it has ended, and return its result."""
-        every_s = float(self._params.get("progress_s", 5))
+        if self._result:  # await_key has seen the end
+            return self._result
+        every_s = float(self._params.get("progress_s", PROGRESS["progress_s"]["default"]))
         problem = self._action.watch(self.label, self.look, every_s, self.limit_s, self._patience_s)
         return self._result or failed(problem)
 
     def await_key(self, limit_s: float) -> str | None:
         """Return the public key that the job makes; nothing when it ended before."""
         deadline = time.monotonic() + limit_s
+        unanswered = ""
         while time.monotonic() < deadline:
-            seen = self.look(LOOK_S, key=True)
+            try:
+                seen, unanswered = self.look(LOOK_S, key=True), ""
+            except AnsibleConnectionFailure as error:
+                unanswered = str(error)
+                time.sleep(1)
+                continue
             if self.public_key or seen.ended or seen.gone:
                 self._result = self._result or failed(seen.gone)
                 return self.public_key or None
-        return ""
+        if unanswered:
+            self._result = failed(self._unheard(limit_s, unanswered))
+        return None if unanswered else ""
 
     def look(self, wait_s: float, key: bool = False) -> Seen:
         """Ask the host how it is; the host answers at the end of `wait_s`, or when it has ended.
@@ -128,6 +139,8 @@ class WindowsJob:
         try:
             seen = self._action.ask(call, self._vars)
         except AnsibleError as error:
+            if not self._seen and time.monotonic() - self._started > self._patience_s:
+                return Seen(gone=self._unheard(self._patience_s, str(error)))
             raise AnsibleConnectionFailure(str(error)) from error
         if not _is_sight(seen):
             text = str(seen.get("msg", seen))
@@ -156,6 +169,13 @@ class WindowsJob:
             return Seen()
         gone = str(said.get("msg", said)) if said else self._gone(seen)
         return Seen(seen["state"] == "ended", gone, progress.checked(seen["figures"]))
+
+    def _unheard(self, seconds: float, said: str) -> str:
+        return (
+            f"the host has not answered for {seconds:g} s, since the job was to start ({said})."
+            " The job may be at work there. When the host is back, run again: a job that is at"
+            " work is found, and what is finished is kept."
+        )
 
     def _gone(self, seen: Mapping[str, Any]) -> str:
         if seen["state"] == "gone" or (seen["state"] == "waiting" and self._seen):
