@@ -15,6 +15,8 @@ import pytest
 import yaml
 from modelops.pair import manifest
 
+pytestmark = pytest.mark.sftp
+
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = [{"ansible.builtin.file": {"path": "{{ __transfer_uploaded }}", "state": "directory"}}]
 BRING = "echo push >> {{ log }}; cp {{ log }}.$(wc -l < {{ log }})/* {{ __transfer_uploaded }}"

@@ -50,6 +50,7 @@ def test_hosts_without_a_problem(fresh):
     assert all(set(row) == keys for rows in told["hosts"].values() for row in rows)
 
 
+@pytest.mark.sftp
 def test_every_problem_of_every_host(fresh, closed, monkeypatch):
     """One host lacks things, the next cannot be edited, the third is down, one has no Python."""
     (fresh.builder / f"{MODEL}.data").unlink()

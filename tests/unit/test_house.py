@@ -96,8 +96,11 @@ def test_no_rule_of_the_linter_is_ignored_on_a_line_for_being_complex():
         assert not re.search(r"noqa: *[^#\n]*(?:C901|PLR)\d*", text), name
 
 
-@pytest.mark.parametrize("folder", ["unit", "playbooks", "browser", "hosts/linux", "hosts/windows"])
-def test_no_two_test_files_of_a_run_have_the_same_name(folder):
+@pytest.mark.parametrize(
+    "folders", [["unit", "playbooks"], ["browser"], ["hosts/linux"], ["hosts/windows"]]
+)
+def test_no_two_test_files_of_a_run_have_the_same_name(folders):
     """pytest imports them by name alone, so the second one would be an error."""
-    names = sorted(path.name for path in (ROOT / "tests" / folder).rglob("test_*.py"))
+    files = [path for folder in folders for path in (ROOT / "tests" / folder).rglob("test_*.py")]
+    names = sorted(path.name for path in files)
     assert names and sorted(set(names)) == names

@@ -122,6 +122,7 @@ def test_without_the_health_check_a_service_that_dies_stays(fleet, weakened):
     assert fleet.served("h1") == "fp32"
 
 
+@pytest.mark.sftp
 @pytest.mark.parametrize("days", [-400, 4000])
 def test_a_host_whose_clock_is_wrong(fleet, days):
     """Every process that starts on the host from now on sees another date, sshd's included."""

@@ -14,6 +14,8 @@ from bed import Bed
 from fleet import CONFIG, MODEL, MODELS, ONE, Fleet, run_until, until, went_back
 from rootfs import USER, run
 
+pytestmark = pytest.mark.sftp
+
 # Whoever asks for become fails, and sudo allows nothing but what the setup gave.
 HELPER = {"sarai_privileges": "helper", "ansible_become_exe": "/bin/false"}
 SFTP = {"transfer_strategy": "sftp", "transfer_progress_s": 0}

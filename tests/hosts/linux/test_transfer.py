@@ -15,6 +15,8 @@ import pytest
 from bed import HOSTS, Bed
 from rootfs import ROOT
 
+pytestmark = pytest.mark.sftp
+
 USER, HOME = "upload-test", "/var/lib/upload-test"
 FOLDER = f"{HOME}/incoming/one"
 KEYS = f"{HOME}/.ssh/authorized_keys"

@@ -22,6 +22,8 @@ import models
 import pytest
 from plays import ENVIRONMENT, ROOT, program, run
 
+pytestmark = pytest.mark.sftp
+
 MODEL = "agi_audio_core.onnx"
 HOME = r"C:\work\preflight ünï"
 UNKNOWN = [

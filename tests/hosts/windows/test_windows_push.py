@@ -14,6 +14,8 @@ import asyncssh
 import pytest
 from plays import program, quantize, run, start
 
+pytestmark = pytest.mark.sftp
+
 
 class Target(asyncssh.SSHServer):
     """An SFTP server of this machine that lets in the key that a file holds."""

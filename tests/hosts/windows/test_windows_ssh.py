@@ -48,6 +48,7 @@ def test_it_is_reached_and_told_windows_by_its_shell(over_ssh, tmp_path):
     assert code == 2 and "it does not let this user in" in said, said
 
 
+@pytest.mark.sftp
 def test_modules_jobs_and_files(over_ssh, voice: SimpleNamespace):
     """A job outlives the session that starts it; a file goes by SFTP."""
     local = voice.local / "ünï 1.txt"

@@ -63,6 +63,7 @@ def site(available, request) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.sftp
 def test_from_windows_to_three_hosts_and_back_without_it(site):
     fleet = site.fleet
     wanted = {"transfer_strategy": "sftp", "transfer_progress_s": 0.1, "quantize_progress_s": 0.5}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from config_texts import FP32, INT8, wanted
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelops.base.errors import ModelOpsError
@@ -119,7 +120,7 @@ PIECES = ["A", "B", NAME, "=", "=", "'", '"', "\\", " ", "\t", "\n", "\n", "\r\n
 FILES = st.lists(st.sampled_from([*PIECES, "ñ", "$X", f"\n{NAME}=x"]), max_size=25).map("".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(FILES, st.text("ab \"'\\$`#é\n", max_size=6))
 def test_any_file_is_read_as_systemd_does_and_edited_rightly(text: str, new: str) -> None:
     try:

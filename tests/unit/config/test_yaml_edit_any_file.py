@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import yaml
+from examples import examples
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from modelops.base.errors import ModelOpsError
@@ -135,7 +136,7 @@ def comments(content: bytes) -> list[str]:
     return re.findall(r"# comment \d+é\.", content.decode())
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(files(), st.fixed_dictionaries(dict.fromkeys(OURS, NEW_VALUES)))
 def test_only_our_values_change(text: str, values: dict[str, Any]) -> None:
     content = text.encode()
@@ -152,7 +153,7 @@ def test_only_our_values_change(text: str, values: dict[str, Any]) -> None:
     event(f"{len(edits)} edits")
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(files(), st.fixed_dictionaries(dict.fromkeys(OURS, NEW_VALUES)))
 def test_read_values_can_be_put_back(text: str, values: dict[str, Any]) -> None:
     content = text.encode()
@@ -172,7 +173,7 @@ def test_read_values_can_be_put_back(text: str, values: dict[str, Any]) -> None:
 WAYS = st.lists(st.sampled_from(["models", "0", "1", "a.b", "ñ"]), min_size=1, max_size=3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(files(), WAYS, st.fixed_dictionaries(dict.fromkeys(OURS, NEW_VALUES)))
 def test_it_is_the_same_below_others(text: str, way: list[str], values: dict[str, Any]) -> None:
     """The file of before as the value of a key, or as an item of a list, of a larger file."""
@@ -194,7 +195,7 @@ def test_it_is_the_same_below_others(text: str, way: list[str], values: dict[str
     assert byte_edits.apply(result, byte_edits.invert(edits)) == text.encode()
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(files(), st.sampled_from(OURS))
 def test_one_key_can_be_removed(text: str, key: str) -> None:
     content = text.encode()
@@ -213,7 +214,7 @@ def test_one_key_can_be_removed(text: str, key: str) -> None:
     assert repr(sorted_keys(loaded(result))) == repr(sorted_keys(expected))
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(files(), st.data())
 def test_a_broken_file_is_refused_or_edited_rightly(text: str, data: st.DataObject) -> None:
     """Anything but a ModelOpsError is a bug; so is a change outside of our block."""

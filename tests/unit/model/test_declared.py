@@ -11,6 +11,7 @@ from pathlib import Path
 import models
 import onnx
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops.base.errors import ModelOpsError
@@ -168,7 +169,7 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-@settings(max_examples=300,
+@settings(max_examples=examples(300),
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(data=st.data())
 def test_a_damaged_file_is_an_error_in_words(tmp_path, data):

@@ -9,6 +9,7 @@ import models
 import numpy as np
 import onnx
 import pytest
+from examples import examples
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -99,7 +100,7 @@ def test_a_hard_linked_inline_model_is_no_danger(tmp_path):
     assert quantize(src, tmp_path / "out.onnx", Recipe())["quantized"] == ["mm"]
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_broken_bytes_end_in_an_error_or_a_model(tmp_path, data):
     path = tmp_path / "m.onnx"

@@ -49,6 +49,7 @@ def test_a_host_that_is_builder_and_target_has_the_rows_of_both_once():
     assert rows.findings([both]) == {"box": [python, *folder]}
 
 
+@pytest.mark.sftp
 def test_targets_as_the_builder_reaches_them():
     hosts = [
         {"inventory_hostname": "a", "transfer_strategy": "sftp", "ansible_host": "10.0.0.1"},

@@ -8,8 +8,9 @@ from pathlib import Path
 import models
 import numpy as np
 import onnx
+from examples import examples
 from form_cases import FLOAT, W
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
@@ -81,7 +82,7 @@ class Builder:
         return helper.make_graph(nodes, output.name, [], [output])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40))
 @given(
     PROGRAM, st.sets(st.sampled_from(["u", "v"])), st.sampled_from(["per_channel", "per_tensor"])
 )

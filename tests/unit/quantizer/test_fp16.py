@@ -8,6 +8,7 @@ import models
 import numpy as np
 import onnx
 import pytest
+from examples import examples
 from form_cases import CASES, W, build, decisions
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def test_every_weight_is_half_as_large_and_right(tmp_path, case):
         assert sum(a.nbytes for a in stored) == sum(w.nbytes for w in large) / 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(
     k=st.integers(5, 70), n=st.integers(16, 70), low=st.integers(-13, 0), high=st.integers(0, 14)
 )

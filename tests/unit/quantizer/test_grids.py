@@ -7,6 +7,7 @@ from pathlib import Path
 import models
 import numpy as np
 import pytest
+from examples import examples
 from form_cases import FLOAT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -50,7 +51,7 @@ def unpacked(src: Path, form: str, granularity: str = "per_channel") -> np.ndarr
     return value.astype(np.float32) * scale
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     largest=st.integers(1, 127),
     turned=st.booleans(),
@@ -159,7 +160,7 @@ def test_no_more_different_sizes_are_kept_than_memory_has_room_for():
     assert np.array_equal(grids.steps(found, 1000, scale, 5), scale)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     zero=st.integers(0, 30).map(lambda z: z / 2),
     computed=st.sampled_from(["(q - zero) * step", "q * step - zero * step"]),

@@ -8,6 +8,7 @@ import models
 import numpy as np
 import onnx
 import pytest
+from examples import examples
 from form_cases import CASES, build, decisions
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ def product(folder: Path, weight: np.ndarray, turned: bool) -> Path:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     k=st.integers(1, 300), n=st.integers(1, 80), size=st.sampled_from([16, 32, 64, 128]),
     turned=st.booleans(), shift=st.sampled_from([0.0, 1.0, -3.0]), seed=st.integers(0, 99),

@@ -10,6 +10,7 @@ import models
 import numpy as np
 import onnx
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops.model import tensor_blocks
@@ -39,7 +40,7 @@ def stock(src: Path, dest: Path, per_channel: bool, op_types: list[str]) -> dict
     return models.initializers(dest)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     k=st.integers(1, 70),
     n=st.integers(1, 70),

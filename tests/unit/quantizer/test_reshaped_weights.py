@@ -8,6 +8,7 @@ import models
 import numpy as np
 import onnx
 import pytest
+from examples import examples
 from form_cases import FLOAT, W, decisions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -116,7 +117,7 @@ def test_an_lstm_whose_weight_was_turned_is_right(tmp_path):
     assert models.cosine(models.run(src, x=x)[0], models.run(out, x=x)[0]) > 0.999
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_is_followed_has_the_values_that_the_node_gives(data):
     shape = data.draw(st.lists(st.sampled_from([1, 1, 2, 3, 4]), min_size=1, max_size=4))

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from examples import examples
 from form_cases import FLOAT, W, decisions, node
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,7 +55,7 @@ def test_a_conv_over_time_is_a_product(tmp_path, granularity):
     assert "MatMulIntegerToFloat" in ops and "Conv" not in ops
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_every_kind_of_window(tmp_path_factory, data):
     draw = data.draw

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from modelops.reporting import gather, page
@@ -35,7 +36,7 @@ def html(text=PLAIN, **more):
     return page.report(made, [made], TEMPLATES)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
 @example(ATTACK)
 def test_a_page_has_the_elements_that_it_has_of_any_text(text):

@@ -8,6 +8,7 @@ import random
 import models
 import onnx
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelops.base.errors import ModelOpsError
@@ -62,7 +63,7 @@ def step(target: Target, name: str, letter: str) -> None:
 STEPS = ["activate", "commit", "revert", "revert by the timer", "roll back", "last good", "prune"]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.booleans(), st.sampled_from(STEPS), st.sampled_from("AB")), max_size=12)
 )
