@@ -34,9 +34,11 @@ SKIPPED = {
 PLUGINS = f"ansible_collections.{NAMESPACE}.{NAME}.plugins"
 AUTHOR = "The SARAi model operations team"
 MODULE = re.compile(r"(\bM\(|^  - module: )(?=\w+\b(?!\.))", re.M)
-FRAGMENT = re.compile(r"((?:: |- )(?=\w))")
+OURS = "|".join(sorted(path.stem for path in (ROOT / "doc_fragments").glob("*.py")))
+FRAGMENT = re.compile(rf"((?:: |- )(?=(?:{OURS})\b))")
 PLACES = {
     "action_plugins": "plugins/action",
+    "callback_plugins": "plugins/callback",
     "doc_fragments": "plugins/doc_fragments",
     "filter_plugins": "plugins/filter",
     "library": "plugins/modules",
@@ -82,10 +84,11 @@ def renamed(text: str) -> str:
 
 
 def ignored() -> str:
-    """Return the ignore file. The modules have the MIT license; ansible-test wants the GPL."""
-    modules = sorted(path.name for path in (ROOT / "library").glob("*.py"))
+    """Return the ignore file. What has options has the MIT license; ansible-test wants the GPL."""
+    places = ("callback_plugins", "library")
+    files = (path for place in places for path in sorted((ROOT / place).glob("*.py")))
     why = "validate-modules:missing-gplv3-license # MIT, see LICENSE"
-    return "".join(f"plugins/modules/{name} {why}\n" for name in modules)
+    return "".join(f"{PLACES[path.parent.name]}/{path.name} {why}\n" for path in files)
 
 
 def galaxy() -> dict[str, object]:

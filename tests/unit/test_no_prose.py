@@ -18,7 +18,10 @@ from modelops.preflight import builder
 from plugin_utils import background, boot, reply
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("module_utils", "library", "plugin_utils", "action_plugins", "filter_plugins")
+CODE = (
+    "module_utils", "library", "plugin_utils", "action_plugins", "filter_plugins",
+    "callback_plugins",
+)  # fmt: skip
 # What asks a text that was made for a person, in a file that ends so.
 PATTERNS = {
     ("the name of a task", ".yml"): r"ansible_failed_task",
