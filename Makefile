@@ -6,7 +6,7 @@ TOOLS := .venv/tools/bin
 export LC_ALL := C.UTF-8
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help quantize rollback test test-unit test-playbooks test-browser test-linux test-windows hosts-up hosts-down lint collection bench bench-linux bench-windows bench-workflow fuzz sbom audit clean requirements role-docs wheelhouse
+.PHONY: help quantize rollback test test-unit test-playbooks test-browser report-picture test-linux test-windows hosts-up hosts-down lint collection bench bench-linux bench-windows bench-workflow fuzz sbom audit clean requirements role-docs wheelhouse
 
 help:
 	@echo "make quantize   quantize and release with inventory/local (a demo on this machine)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-unit  run the tests of the Python code: the loop of a developer"
 	@echo "make test-playbooks run the playbooks on this machine, and judge what they did"
 	@echo "make test-browser look at the pages of the report with Debian's Chromium"
+	@echo "make report-picture make docs/images/report.png of the newest report"
 	@echo "make test-linux run the tests on real systemd hosts of this machine (root, Debian)"
 	@echo "make test-windows run the tests on Windows CPython behind a WinRM double (root, Debian)"
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"
@@ -47,6 +48,10 @@ test-playbooks: .venv/dev
 
 test-browser: .venv/browser
 	$(BIN)/pytest -n 0 tests/browser
+
+# The picture of README.md, of the newest report: after `make quantize`.
+report-picture: .venv/browser
+	$(BIN)/python tests/browser/picture.py "$$(ls -t reports/*/report.html | head -1)" docs/images/report.png
 
 test-linux: .venv/dev
 	@# Alone: it looks for what a bed leaves behind. The others wait more than they work.

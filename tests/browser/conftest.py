@@ -1,43 +1,25 @@
-"""Debian's Chromium, driven by Playwright: what a page does, and how it looks."""
+"""Pages in a browser: what they do, and how they look."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import chromium
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-
-FAMILIES = ("chromium", "chromium-browser", "google-chrome")
-
-
-def install() -> None:
-    """Install Debian's package; only root can."""
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    apt = ["apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300"]
-    for command in ([*apt, "update"], [*apt, "install", "--no-install-recommends", "chromium"]):
-        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
+from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    find = lambda: next(filter(None, map(shutil.which, FAMILIES)), None)  # noqa: E731
-    if find() is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        install()
-    path = find()
-    if path is None:
-        reason = f"none of {', '.join(FAMILIES)} is installed: apt-get install chromium"
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        # A container has no user namespaces for its sandbox; the pages are our own.
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield running
-        running.close()
+    try:
+        with chromium.launched() as running:
+            yield running
+    except chromium.AbsentError as error:
+        assert not os.environ.get("CI"), error
+        pytest.skip(str(error))
 
 
 class Opened:
