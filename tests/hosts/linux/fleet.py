@@ -65,9 +65,9 @@ class Fleet:
     def provision(self, host: str) -> None:
         """Give a host the FP32 pair and the configuration, and start its service on them."""
         self.bed.wait(host)  # sshd may be reading its configuration again
-        self.bed.ssh(
-            host, "sudo systemctl stop sarai modelops-revert@agi_audio_core.timer", check=False
-        )
+        # A run that was broken off leaves its timer enabled.
+        disarm = f"systemctl disable --quiet --now modelops-revert@{MODEL}.timer"
+        self.bed.ssh(host, f"sudo systemctl stop sarai; sudo {disarm}", check=False)
         self.bed.ssh(host, f"rm -rf {HOME}/config/* {HOME}/models/[!l]*", check=False)
         self.bed.ssh(host, f"rm -rf {HOME}/fault")
         for suffix in (".onnx", ".onnx.data"):

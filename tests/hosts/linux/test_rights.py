@@ -30,6 +30,7 @@ TRACES = (
     "/etc/modelops", "/etc/sudoers.d/modelops", "/etc/ssh/sshd_config.d/50-modelops.conf",
     "/usr/local/sbin/modelops-root", "/usr/local/lib/modelops", UPLOAD,
     f"/etc/systemd/system/{UNIT}.service", f"/etc/systemd/system/{UNIT}.timer",
+    f"/etc/systemd/system/timers.target.wants/{UNIT}.timer",
 )  # fmt: skip
 
 
