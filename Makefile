@@ -22,7 +22,7 @@ help:
 	@echo "make wheelhouse download the builder's packages, for a builder without a package index"
 	@echo "make lint       run the linters"
 	@echo "make collection let ansible-test judge the tree, laid out as a collection"
-	@echo "make role-docs  write the README.md of each role from its argument specs"
+	@echo "make role-docs  write the README.md of each role and docs/variables.md"
 	@echo "make bench      measure against the stock quantizer, by form, and on real models"
 	@echo "make bench-linux measure a release on those hosts: transfer, downtime, rollback"
 	@echo "make bench-windows measure the bridge, quantizing and the push on the Windows bed"

@@ -1,4 +1,4 @@
-"""Write each role's README.md from meta/argument_specs.yml and meta/main.yml: `make role-docs`."""
+"""Write each role's README.md, and docs/variables.md, from the roles' meta: `make role-docs`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,36 @@ def render(role: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def variables() -> str:
+    """Return the text that docs/variables.md must have."""
+    found = [
+        (name, role, option) for role in ROLES for name, option in options(role).items()
+    ]  # fmt: skip
+    rows = [
+        f"| `{name}` | {_shown(option)} | [{role}](../roles/{role}/README.md) |"
+        for name, role, option in sorted(found, key=lambda one: one[:2])
+    ]
+    parts = [
+        "# Variables",
+        "<!-- `make role-docs` makes this file from the roles' meta/argument_specs.yml. -->",
+        "Put them into an inventory, or give them with `-e`. Each role's page says what they mean.",
+        "\n".join(["| variable | default | role |", "| --- | --- | --- |", *rows]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def options(role: str) -> dict[str, Any]:
+    """Return the variables of a role, by name, as its argument specs describe them."""
+    spec = _read(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]
+    return spec.get("options", {})
+
+
+def _shown(option: dict[str, Any]) -> str:
+    default = option["default"]
+    shown = default if isinstance(default, str) and default else json.dumps(default)
+    return f"`{shown}`".replace("|", r"\|")
+
+
 def _read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text("utf-8"))
 
@@ -40,13 +70,11 @@ def _table(options: dict[str, Any]) -> str:
     rows = ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
     for name, option in options.items():
         kind = option["type"] + (f" of {option['elements']}" if "elements" in option else "")
-        default = option["default"]
-        shown = default if isinstance(default, str) and default else json.dumps(default)
         meaning = option["description"]
         if "choices" in option:
             meaning += f" One of: {', '.join(map(str, option['choices']))}."
-        cells = (f"`{name}`", kind, f"`{shown}`", meaning)
-        rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+        cells = (f"`{name}`", kind, _shown(option), meaning.replace("|", r"\|"))
+        rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
@@ -58,6 +86,7 @@ def _footer(info: dict[str, Any]) -> str:
 def main() -> None:
     for role in ROLES:
         (ROOT / "roles" / role / "README.md").write_text(render(role), "utf-8", newline="\n")
+    (ROOT / "docs/variables.md").write_text(variables(), "utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ def test_the_readme_is_made_from_the_specs(role):
     assert path.read_text("utf-8") == role_docs.render(role), "run: make role-docs"
 
 
+def test_the_list_of_variables_is_made_from_the_specs():
+    path = ROOT / "docs/variables.md"
+    assert path.read_text("utf-8") == role_docs.variables(), "run: make role-docs"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_the_meta_is_complete(role):
     meta = ROOT / "roles" / role / "meta"
