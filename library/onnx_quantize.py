@@ -212,6 +212,10 @@ quantized:
   returned: success
   type: list
   elements: str
+form_sizes:
+  description: The bytes of the weights before and now, by form.
+  returned: success
+  type: dict
 kept_fp32:
   description: The nodes that hold a weight and stay FP32, each with node, op and reason.
   returned: success

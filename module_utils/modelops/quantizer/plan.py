@@ -23,6 +23,7 @@ from ..model.weights import (
 )
 from .activations import Shapes, extra_bytes
 from .data_file import Layout, Segment, constant, copied
+from .form_sizes import FormSizes
 from .forms import CONTRIB, Emitter
 from .half import Ranges, halves
 from .int8 import require_finite
@@ -74,6 +75,7 @@ class Plan:
     Attributes:
         layout: the data file.
         decisions: every node that holds a weight, in graph order.
+        sizes: what the weights of each form take, see form_sizes.
         probes: with `probe`, each node and the names of its two outputs, empty within subgraphs.
         learned: what those plans and this one found out; with `probe` nothing new.
         graph_bytes: the graph file, equal for equal input.
@@ -106,6 +108,7 @@ class Plan:
         self._functions = {(f.domain, f.name) for f in model.functions}
         self._checked: set[str] = set()
         self.decisions: list[Decision] = []
+        self.sizes = FormSizes()
         self._source = source
         self._before = learned
         inputs = {value.name for value in model.graph.input}
@@ -239,11 +242,17 @@ class Plan:
         self.decisions.append(decision)
         if reason != EXCLUDED and node.op_type in WEIGHTS:  # Inf in a mask that is added is right
             self._checked.update(stored)
+        weights = [weight for _, weight in held]
         if form == FP32:
+            self.sizes.add(form, weights, 0)
             return [node]
         self._count(form, reason, node, held)
         if not self._probe:
-            return self._emit(form, node, held, state)
+            before, small = self.layout.content_bytes, len(self._emitter.tensors)
+            nodes = self._emit(form, node, held, state)
+            inline = sum(len(tensor.raw_data) for tensor in self._emitter.tensors[small:])
+            self.sizes.add(form, weights, self.layout.content_bytes - before + inline)
+            return nodes
         if not state.outermost or not node.output[0]:
             self.probes.append((name, "", ""))
             return [node]

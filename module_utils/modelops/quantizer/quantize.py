@@ -73,6 +73,7 @@ def quantize(
     Returns:
         `changed`, `release_id`, `folder` (where the pair stands), `artifacts` and `source` (path,
         name, size in bytes, sha256), `quantized` (node names), `kept_fp32` (node and reason),
+        `form_sizes` (bytes of the weights before and now, by form),
         `manifest`, `source_bytes`, `verified` (see verify.verify), `quality_path` (see
         quality.search), `comparison` (`similarity` and `similarity_rows` of the pair, where they
         were measured), `golden` (the entry of golden data, {} where check mode would make them,
@@ -180,6 +181,7 @@ class _Job:
                 for d in decisions
                 if d["form"] == FP32
             ],
+            "form_sizes": {form: list(both) for form, both in plan.sizes.by_form.items()},
             "manifest": manifest.build(artifacts, source, asked, decisions, versions()),
             "verified": self.verified,
             "quality_path": [{k: row[k] for k in row if k != "rows"} for row in self.keeper.path],
