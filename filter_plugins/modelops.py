@@ -19,6 +19,7 @@ from modelops.base.finding import Finding
 from modelops.config import plan as planning
 from modelops.config import reading
 from modelops.config.wanted import Wanted
+from modelops.diagnosis import archive
 from modelops.diagnosis import release as diagnosis
 from modelops.environment import wheelhouse
 from modelops.execution import batches, controller
@@ -26,7 +27,7 @@ from modelops.judging import gates, status
 from modelops.pair import known_golden, known_release, names, pinned, received
 from modelops.pair import manifest as manifests
 from modelops.preflight import rows, unreachable
-from modelops.reporting import gather
+from modelops.reporting import event, gather
 from modelops.target import units, validation
 
 Values = Mapping[str, Any]
@@ -113,6 +114,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "config_text": config_text,
     "diagnosis_fixes": diagnosis.fixes,
     "diagnosis_rows": diagnosis.rows,
+    "diagnosis_texts": archive.texts,
+    "event_body": event.body,
+    "event_signature": event.signature,
+    "event_textfiles": event.textfiles,
+    "event_untold": event.untold,
     "failed_gates": gates.failed,
     "golden_known": known_golden.of,
     "golden_line": known_golden.line,
@@ -127,6 +133,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "preflight_table": rows.text,
     "preflight_units": units.findings,
     "preflight_unsaid": rows.unsaid,
+    "release_events": event.events,
     "release_in_service": validation.outcome,
     "release_is_at_fault": validation.is_the_releases_fault,
     "release_line": known_release.line,

@@ -43,6 +43,13 @@ options:
     description: The token of the run that holds the lock (see M(host_lock)).
     type: str
     default: ""
+  collect:
+    description: Return texts as well, for whoever helps from afar (see M(support_archive)).
+    type: bool
+    default: false
+  config:
+    description: The configuration that names the model. Needed by O(collect).
+    type: path
 attributes:
   check_mode:
     description: Tells what O(clear) would remove.
@@ -69,6 +76,12 @@ findings:
   returned: success
   type: list
   elements: dict
+texts:
+  description:
+    - The journal, the unit, the configuration, the state and the like, by name. What looks like a
+      secret is hidden in them, and none is longer than 256 KiB.
+  returned: when O(collect) is set
+  type: dict
 moved:
   description: The folders that were removed, or that check mode would remove.
   returned: success
@@ -79,7 +92,7 @@ moved:
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.modelops.diagnosis import leftovers, strain
+from ansible.module_utils.modelops.diagnosis import leftovers, strain, texts
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.pair import names
 from ansible.module_utils.modelops.target import units
@@ -100,7 +113,10 @@ MODULE: dict[str, Any] = {
         "days": {"type": "int", "default": 7},
         "clear": {"type": "bool", "default": False},
         "token": {"type": "str", "default": "", "no_log": False},
+        "collect": {"type": "bool", "default": False},
+        "config": {"type": "path"},
     },
+    "required_if": [("collect", True, ["config"])],
     "supports_check_mode": True,
 }
 
@@ -117,7 +133,11 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         pids = unit.processes(unit.look())
     found = leftovers.rows(root, name)
     found += strain.look(params["service"], manager, pids, params["days"])
-    return {"changed": bool(cleared), "moved": cleared, "findings": found}
+    told = {}
+    if params["collect"]:
+        config = Path(params["config"])
+        told = {"texts": texts.collect(root, name, params["service"], manager, config)}
+    return {"changed": bool(cleared), "moved": cleared, "findings": found, **told}
 
 
 def main() -> None:

@@ -55,4 +55,5 @@ HOW = {
     "sample_model": How(background=True),
     "service_answer": How(posix_only="it asks systemd.", hidden=("body",)),
     "service_health": How(posix_only="it reads /proc.", hidden=("commands", "question")),
+    "support_archive": How(posix_only="the archive is the controller's."),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from typing import Any
 
 INT8 = "models/onnx/agi_audio_core_int8.onnx"
@@ -61,3 +62,22 @@ def test_a_void_release_in_service_goes_back_to_fp32(live):
     assert done.rc == 0, done.output
     assert "void" not in wrong(live)
     assert (live.state()["active"], live.named_model()) == ("fp32", FP32)
+
+
+def test_one_archive_for_somebody_far_away_holds_no_secret(live):
+    before = live.config().read_text()
+    live.config().write_text(before + "voice_token: GEHEIM\n")
+    archive = live.folder / "away" / "support.tar.gz"
+    done = live.run("playbooks/support_bundle.yml", diagnose_bundle=str(archive))
+    assert done.rc == 0, done.output
+    with tarfile.open(archive) as opened:
+        told = {
+            name.partition("/")[2]: opened.extractfile(name).read().decode()
+            for name in opened.getnames()
+        }
+    active = json.loads(told["target1/state.json"])["active"]
+    assert active in told[f"target1/manifest-{active}.json"]
+    assert INT8 in told["target1/configuration.txt"]
+    assert "builder" in json.loads(told["controller/rows.json"])
+    assert "GEHEIM" not in "".join(told.values())
+    live.config().write_text(before)

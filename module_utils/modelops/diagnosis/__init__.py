@@ -2,5 +2,6 @@
 
 `release` reads what the modules of a run told, on the controller; `strain` looks at the host
 itself, with the standard library only; `leftovers` finds and removes what broken runs left there.
-Changes nothing else. Imports base, pair and target.
+`texts` gathers what helps somebody far away, and `archive` keeps it in one file. Changes nothing
+else. Imports base, pair and target.
 """
