@@ -1,16 +1,18 @@
 #!/usr/bin/python
-"""Measure which form is fastest here for a model's matrices (Ansible module)."""
+"""Measure which form is fastest here for a model's weights (Ansible module)."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: onnx_advise
-short_description: Measure which form is fastest here for the matrices of a model
+short_description: Measure which form is fastest here for the weights of a model
 description:
-  - Which form of a matrix product is fast differs between processors. For each shape that the model
-    multiplies with, random matrices are quantized in each form and timed against FP32 on this host,
-    run by run in turn. The model's own weights are not read.
+  - Which form of a weight is fast differs between processors. For each matrix, Conv over time and
+    LSTM of the model, random weights of its shape are quantized in each form and timed against FP32
+    on this host, run by run in turn. The model's own weights are not read.
+  - A Conv or an LSTM is timed where the quantizer would multiply it in INT8. A Conv is timed with
+    steps that lie side by side and a stride of 1, an LSTM in one direction.
   - Proposes a form for each shape, and I(granularity) and I(forms) for M(onnx_quantize). What
     similarity they keep is measured there.
   - Changes nothing, so it never reports a change.
@@ -21,7 +23,7 @@ options:
     type: path
     required: true
   rows:
-    description: The numbers of rows of an activation that products are timed with.
+    description: Numbers of rows that matrices are timed with, and of steps for Convs and LSTMs.
     type: list
     elements: int
     default: [1, 16, 128]
@@ -80,8 +82,9 @@ cpu:
   returned: when measured
   type: dict
 shapes:
-  description: A row for each shape - shape [K, N], the nodes that have it, the speedup of each form
-    by number of rows (FP32's P50 by the form's), and the form that is proposed.
+  description: A row for each shape - op, shape ([K, N] of a matrix, [N, C, kernel] of a Conv over
+    time, [C, cells] of an LSTM), the nodes that have it, the speedup of each form by number of rows
+    (FP32's P50 by the form's), and the form that is proposed.
   returned: when measured
   type: list
   elements: dict

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 from modelops.base.processor import cpu, shown  # noqa: E402
 from modelops.measuring.compare import compare  # noqa: E402
 from modelops.measuring.session import Setup  # noqa: E402
-from modelops.quantizer.advise import chain  # noqa: E402
+from modelops.quantizer import chains  # noqa: E402
 from modelops.quantizer.quantize import quantize  # noqa: E402
 from modelops.quantizer.recipe import Recipe  # noqa: E402
 from modelops.quantizer.recipes import BLOCKWISE, BLOCKWISE4, DYNAMIC, WEIGHT_ONLY  # noqa: E402
@@ -51,36 +51,6 @@ def conv(path: Path) -> None:
         nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
         name = f"r{layer}"
     save(path, nodes, weights, [1, 64, 56, 56], name)
-
-
-def sequence(path: Path) -> None:
-    """Write 8 convolutions over time, 256 channels to 256, 7 steps, over 400 steps."""
-    rng = np.random.default_rng(0)
-    nodes, weights, name = [], [], "x"
-    for layer in range(8):
-        weight = rng.standard_normal((256, 256, 7), np.float32) * np.float32((2 / 1792) ** 0.5)
-        weights.append(numpy_helper.from_array(weight, f"w{layer}"))
-        inputs = [name, f"w{layer}"]
-        nodes.append(helper.make_node("Conv", inputs, [f"c{layer}"], f"n{layer}", pads=[3, 3]))
-        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
-        name = f"r{layer}"
-    save(path, nodes, weights, [1, 256, 400], name)
-
-
-def lstm(path: Path) -> None:
-    """Write 4 LSTM layers of 256 over 64 steps."""
-    rng = np.random.default_rng(0)
-    nodes, weights, name = [], [], "x"
-    for layer in range(4):
-        for part in "wr":
-            weight = rng.standard_normal((1, 1024, 256), np.float32) * np.float32(256**-0.5)
-            weights.append(numpy_helper.from_array(weight, f"{part}{layer}"))
-        inputs = [name, f"w{layer}", f"r{layer}"]
-        nodes.append(helper.make_node("LSTM", inputs, [f"y{layer}"], f"n{layer}", hidden_size=256))
-        nodes.append(helper.make_node("Squeeze", [f"y{layer}", "axis"], [f"s{layer}"]))
-        name = f"s{layer}"
-    weights.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
-    save(path, nodes, weights, [64, 1, 256], name)
 
 
 def save(
@@ -120,8 +90,7 @@ def matrices(folder: Path, runs: int) -> list[str]:
     missed = []
     for shape in SHAPES:
         fp32, int8 = folder / "fp32.onnx", folder / "int8.onnx"
-        chain(fp32, shape)
-        nodes = [n.name for n in onnx.load(fp32).graph.node if n.op_type == "MatMul"]
+        nodes = chains.write(fp32, chains.Layer(chains.MATMUL, shape))
         chosen = quantize(fp32, int8, Recipe(), force=True)["manifest"]["nodes"][0]["form"]
         for form in (DYNAMIC, BLOCKWISE, BLOCKWISE4, WEIGHT_ONLY):
             quantize(fp32, int8, Recipe(forms=dict.fromkeys(nodes, form)), force=True)
@@ -141,20 +110,28 @@ def operators(folder: Path, runs: int) -> list[str]:
     """Print the forms of other operators than products, and return what is slower."""
     print("\n| operator | form | rule | of FP32's speed |\n| --- | --- | --- | --- |")
     missed = []
-    models = (("Conv over time", sequence), ("Conv over images", conv), ("LSTM", lstm))
-    for name, make in models:
+    layers = {
+        "Conv over time": (chains.Layer(chains.CONV, (256, 256, 7)), 400),
+        "Conv over images": (None, 0),
+        "LSTM": (chains.Layer(chains.LSTM, (256, 256)), 64),
+    }
+    for name, (layer, steps) in layers.items():
         fp32, int8 = folder / "fp32.onnx", folder / "int8.onnx"
-        make(fp32)
+        shape = layer.given(steps) if layer else None
+        if layer:
+            chains.write(fp32, layer)
+        else:
+            conv(fp32)
         decided = quantize(fp32, int8, Recipe(), force=True)["manifest"]["nodes"]
         chosen = decided[0]["form"]
         for form in sorted({WEIGHT_ONLY, chosen}):
             forms = {decision["node"]: form for decision in decided}
             quantize(fp32, int8, Recipe(forms=forms), force=True)
-            found = measured(fp32, int8, runs)["value"]
+            found = measured(fp32, int8, runs, shape)["value"]
             mark = "chosen" if form == chosen else ""
             print(f"| {name} | {form} | {mark} | {found:.2f} |", flush=True)
             slower = form == chosen and found < 1 / SLOWER_AT_MOST
-            if slower and is_slower(fp32, int8, runs):
+            if slower and is_slower(fp32, int8, runs, shape):
                 missed.append(f"{name} as {form}: {found:.2f} of FP32's speed")
     return missed
 

@@ -1,8 +1,8 @@
-"""What form is fastest here for the matrices of a model: each shape is measured, not guessed.
+"""What form is fastest here for the weights of a model: each shape is measured, not guessed.
 
 Which form wins differs between processors (AVX2, AVX512_VNNI, AMX, Arm's dotprod). So for each
-shape [K, N] that a model multiplies with, a chain of equal random matrices is quantized in each
-form, and timed against FP32, run by run in turn.
+layer of a model (a matrix, a Conv over time or an LSTM, and its shape) a chain of random ones is
+quantized in each form, and timed against FP32, run by run in turn.
 """
 
 from __future__ import annotations
@@ -15,67 +15,43 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
-
 from ..base.errors import ModelOpsError
 from ..base.processor import cpu
 from ..measuring.compare import compare
 from ..measuring.session import Setup
+from . import chains
+from .chains import Layer
 from .quantize import quantize
-from .recipe import Recipe
+from .recipe import Decision, Recipe
 from .recipes import BLOCKWISE, DYNAMIC, FP32, PER_CHANNEL, PER_TENSOR, WEIGHT_ONLY
 from .writer import Writer
 
-# Bytes of FP32 in a chain: more than a processor's cache holds, so that reading them counts.
-CHAIN_BYTES = 16_000_000
 # What is measured, the more exact first: where two are as fast, the first is proposed.
 FORMS: Mapping[str, tuple[str, str]] = {
     BLOCKWISE: (BLOCKWISE, PER_CHANNEL),
     f"{DYNAMIC} {PER_CHANNEL}": (DYNAMIC, PER_CHANNEL),
     f"{DYNAMIC} {PER_TENSOR}": (DYNAMIC, PER_TENSOR),
 }
-Shape = tuple[int, int]
 
 
-def chain(path: Path, shape: Shape) -> list[str]:
-    """Write x -> W -> Relu -> W' -> Relu -> ...: W is [K, N] and W' [N, K], of equal sizes.
-
-    Returns:
-        The names of the products.
-    """
-    rng = np.random.default_rng(0)
-    count = max(2, CHAIN_BYTES // (4 * math.prod(shape)))
-    nodes: list[NodeProto] = []
-    weights, name = [], "x"
-    for layer in range(count):
-        k, n = shape if layer % 2 == 0 else shape[::-1]
-        weight = rng.standard_normal((k, n), np.float32) * np.float32((2 / k) ** 0.5)
-        weights.append(numpy_helper.from_array(weight, f"w{layer}"))
-        nodes.append(helper.make_node("MatMul", [name, f"w{layer}"], [f"m{layer}"], f"n{layer}"))
-        nodes.append(helper.make_node("Relu", [f"m{layer}"], [f"r{layer}"]))
-        name = f"r{layer}"
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes, "chain",
-        [value("x", TensorProto.FLOAT, ["rows", shape[0]])],
-        [value(name, TensorProto.FLOAT, None)],
-        weights,
-    )  # fmt: skip
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save_model(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-    return [node.name for node in nodes if node.op_type == "MatMul"]
-
-
-def shapes(src: Path, scratch: Path) -> dict[Shape, list[str]]:
-    """Return the nodes of each shape [K, N] that a model multiplies with, most weights first."""
-    found: dict[Shape, list[str]] = defaultdict(list)
+def layers(src: Path, scratch: Path) -> dict[Layer, list[str]]:
+    """Return the nodes of each layer of a model, most weights first."""
+    found: dict[Layer, list[str]] = defaultdict(list)
     with closing(Writer(src, scratch / "planned.onnx", 1, None)) as writer:
         for decision in writer.plan(Recipe(), scratch).decisions:
-            if decision.matrix:
-                found[decision.matrix].append(decision.node)
-    return dict(sorted(found.items(), key=lambda item: -math.prod(item[0]) * len(item[1])))
+            if layer := _layer(decision):
+                found[layer].append(decision.node)
+    return dict(sorted(found.items(), key=lambda item: -item[0].elements * len(item[1])))
+
+
+def _layer(decision: Decision) -> Layer | None:
+    """Return what can be timed of a node: a matrix, or what the rule multiplies in INT8."""
+    if decision.matrix:
+        return Layer(chains.MATMUL, decision.matrix)
+    if decision.form != DYNAMIC or decision.op not in (chains.CONV, chains.LSTM):
+        return None
+    first = decision.shapes[0]
+    return Layer(decision.op, (first[2], first[1] // 4) if decision.op == chains.LSTM else first)
 
 
 def advise(
@@ -86,38 +62,38 @@ def advise(
     setup: Setup,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Measure the shapes of a model's matrices here and propose a form for each.
+    """Measure the layers of a model here and propose a form for each.
 
     Args:
         src: the FP32 graph; its weights are not read.
-        rows: of the activations that a product is timed with.
+        rows: of the activations that a matrix is timed with; steps of a Conv or an LSTM.
         runs: timed pairs of runs a figure.
-        most: so many shapes are measured, those with the most weights.
+        most: so many layers are measured, those with the most weights.
         tell: called with what is measured now.
 
     Returns:
-        `cpu` (processor.cpu), `shapes`: rows with `shape` [K, N], `nodes` (names), `speedup`
-        {form: {rows: {value, low, high}}}, FP32's P50 by the form's, and the `proposed` form;
-        `granularity` and `forms` for a recipe; `unmeasured`, how many shapes were left out.
+        `cpu` (processor.cpu), `shapes`: rows with `op` and `shape` (chains.Layer), `nodes` (names),
+        `speedup` {form: {rows: {value, low, high}}}, FP32's P50 by the form's, and the `proposed`
+        form; `granularity` and `forms` for a recipe; `unmeasured`, how many layers were left out.
 
     Raises:
-        ModelOpsError: the model has no such matrices, or cannot be read or run.
+        ModelOpsError: the model has no such layers, or cannot be read or run.
     """
     with setup.work_folder() as work:
         setup = replace(setup, work_dir=work)
-        known = shapes(src, work)
+        known = layers(src, work)
         if not known:
             raise ModelOpsError(
-                "the model multiplies with no constant matrix that INT8 could make smaller",
+                "the model has no matrix, Conv over time or LSTM that INT8 could make faster",
                 where=src,
                 remedy="Nothing is to be chosen: the default recipe is right.",
             )
         listed = []
-        for shape, nodes in [*known.items()][:most]:
-            tell(f"measuring {shape[0]} x {shape[1]}")
-            speedup = _measured(shape, rows, runs, setup, work)
+        for layer, nodes in [*known.items()][:most]:
+            tell(f"measuring {layer.op} {' x '.join(map(str, layer.shape))}")
+            speedup = _measured(layer, rows, runs, setup, work)
             listed.append({
-                "shape": list(shape), "nodes": nodes, "speedup": speedup,
+                "op": layer.op, "shape": list(layer.shape), "nodes": nodes, "speedup": speedup,
                 "proposed": proposed(speedup),
             })  # fmt: skip
     return {
@@ -144,17 +120,20 @@ def proposed(speedup: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def _measured(
-    shape: Shape, rows: Sequence[int], runs: int, setup: Setup, work: Path
+    layer: Layer, rows: Sequence[int], runs: int, setup: Setup, work: Path
 ) -> dict[str, dict[str, dict[str, float]]]:
     fp32, int8 = work / "fp32.onnx", work / "int8.onnx"
-    products = chain(fp32, shape)
+    products = chains.write(fp32, layer)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, (form, granularity) in FORMS.items():
+        if form == BLOCKWISE and layer.op != chains.MATMUL:
+            continue  # there are no blocks but of matrices
         recipe = Recipe(forms=dict.fromkeys(products, form), granularity=granularity)
         quantize(fp32, int8, recipe, force=True, hash_source=False)
         # A range, so that no batch with a row of Inf is compared: only times are wanted.
         own = [
-            replace(setup, shapes={"x": [count, shape[0]]}, ranges={"x": (-3, 3)}) for count in rows
+            replace(setup, shapes={"x": layer.given(count)}, ranges={"x": (-3, 3)})
+            for count in rows
         ]
         found[name] = {
             str(count): compare(fp32, int8, samples=1, runs=runs, setup=one)["speedup"]

@@ -238,7 +238,8 @@ class Plan:
         stored = dict.fromkeys(part.tensor.name for _, weight in held for part in weight.stored)
         is_matrix = held and self._rule.is_matrix(node, *held[0])
         matrix = sum_and_channels(node, held[0][1]) if is_matrix else None
-        decision = Decision(name, node.op_type, form, reason, ", ".join(stored), matrix)
+        shapes = tuple(weight.dims for _, weight in held)
+        decision = Decision(name, node.op_type, form, reason, ", ".join(stored), matrix, shapes)
         self.decisions.append(decision)
         if reason != EXCLUDED and node.op_type in WEIGHTS:  # Inf in a mask that is added is right
             self._checked.update(stored)

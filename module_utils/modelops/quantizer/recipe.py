@@ -101,6 +101,7 @@ class Decision:
     Attributes:
         weight: the tensors that it is about.
         matrix: [K, N] of what it multiplies with; None for other operators.
+        shapes: of the weights, as the node reads them.
     """
 
     node: str
@@ -109,6 +110,7 @@ class Decision:
     reason: str
     weight: str
     matrix: tuple[int, int] | None = None
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def elements(self) -> int:
