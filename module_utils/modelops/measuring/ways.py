@@ -94,6 +94,7 @@ def measure(
         rows = golden.compare(candidate, Path(params["golden"]), setup)
         alone = benchmark(candidate, runs=params["runs"], setup=setup)
         known = {"similarity": worst(rows), "similarity_rows": rows, "candidate": alone}
+        facts["batches_left_out"] = int8.batch > 0
         return dict(json_safe({**known, "way": facts}))
     # In turn the outputs that are kept stay in the account of the process that made them.
     kept = fp32.outputs * (samples if way.mode == needs.IN_TURN else 1)
@@ -137,6 +138,11 @@ def notes(comparison: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]
     if batches := row_by_row.told(comparison["similarity_rows"]):
         told.append(batches)
     way = comparison["way"]
+    if way.get("batches_left_out"):
+        told.append(
+            "The model takes batches, and uneven rows of one were not compared here: golden data"
+            " hold single samples. The builder compares them, and so does a target that holds FP32."
+        )
     told.append(f"Measured in mode {way['mode']}: {way['why']}. Protection: {way['protection']}.")
     return told
 
