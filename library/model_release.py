@@ -188,6 +188,11 @@ written:
   description: Whether the configuration, read again, has the text that was planned for it.
   returned: for V(active), V(reverted) and V(rolled_back)
   type: bool
+kind:
+  description: What the release in service is, C(INT8), C(FP16) or C(INT4), as its manifest here
+    says. C(release) where that says nothing of it; empty on FP32.
+  returned: for V(query) and V(recovered)
+  type: str
 whole:
   description: The releases whose pair is right, live or staged.
   returned: for V(query) and V(recovered)

@@ -107,7 +107,7 @@ def test_a_builder_that_is_down_stops_the_run(fresh, monkeypatch):
 
 def test_begun_in_the_middle_a_run_changes_nothing(live):
     before = live.tree()
-    for task in ("Release to a batch of targets", "Make the INT8 pair and its manifest"):
+    for task in ("Release to a batch of targets", "Make the artifacts and their manifest"):
         outcome = live.run("quantize.yml", f"--start-at-task '{task}'")
         assert outcome.rc != 0
         assert "--start-at-task left out the task that takes the lock" in said(outcome)

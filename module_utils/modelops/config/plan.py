@@ -140,7 +140,7 @@ def _problems(config: Config, wanted: Wanted) -> list[ModelOpsError]:
         found.append(
             problem(
                 f"{wanted.key} in {config.name} is {says[0]!r} (line {says[1]}): nobody here knows"
-                " what the variable in it stands for, so it may be the INT8 model already",
+                " what the variable in it stands for, so it may be the release's model already",
                 "Write the path without a variable.",
             )
         )

@@ -79,7 +79,7 @@ class Plan:
         """The text that names INT8; raises ModelOpsError where it must not."""
         if self._int8 is None:
             raise ModelOpsError(
-                "the configuration as it is now cannot be made to name INT8",
+                "the configuration as it is now cannot be made to name the release",
                 where=self.path,
                 remedy="playbooks/preflight.yml says why. Roll back to fp32, or correct the file.",
             )

@@ -110,7 +110,7 @@ def _run(command: Command, given: dict[str, Any]) -> Result:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m modelops",
-        description="Quantize an ONNX model to INT8 and prove the result, without Ansible.",
+        description="Quantize an ONNX model and prove the result, without Ansible.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a required gate fails,"
         " 4 one is inconclusive.",
     )
@@ -281,8 +281,8 @@ def _figure(value: float | str | None) -> str:
 def _show_advice(result: Result) -> None:
     print(processor.shown(result["cpu"]))
     for row in result["shapes"]:
-        k, n = row["shape"]
-        print(f"{k} x {n}, {len(row['nodes'])} nodes: {row['proposed']} is proposed")
+        shape = " x ".join(map(str, row["shape"]))
+        print(f"{row['op']} {shape}, {len(row['nodes'])} nodes: {row['proposed']} is proposed")
         for form, by_rows in row["speedup"].items():
             figures = (
                 f"{count} rows {figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
@@ -292,7 +292,7 @@ def _show_advice(result: Result) -> None:
     if left := result["unmeasured"]:
         print(f"{left} shape{'s were' if left > 1 else ' was'} not measured: see --most")
     print(f"granularity: {result['granularity']}")
-    print("These are FP32's times by the form's on random matrices. quantize measures similarity.")
+    print("These are FP32's times by the form's on random weights. quantize measures similarity.")
 
 
 def _show_manifest(result: Result) -> None:
@@ -309,7 +309,7 @@ def _show_signed(result: Result) -> None:
 COMMANDS = {
     "quantize": Command(
         "onnx_quantize",
-        "Quantize SRC to the INT8 pair DST + DST.data, with its manifest and SHA256SUMS",
+        "Quantize SRC to DST + DST.data, with their manifest and SHA256SUMS",
         {"src": "SRC", "dest": "DST"},
         _show_quantized,
         {"progress_s": 0, "limit_s": 0, "progress_file": None, "places": []},
@@ -323,8 +323,8 @@ COMMANDS = {
     ),
     "compare": Command(
         "onnx_compare",
-        "Measure an INT8 model against its FP32 model, and judge it",
-        {"reference": "FP32", "candidate": "INT8"},
+        "Measure a quantized model against its FP32 model, and judge it",
+        {"reference": "FP32", "candidate": "DST"},
         _show_comparison,
         {
             "record": None,
@@ -338,7 +338,7 @@ COMMANDS = {
     ),
     "advise": Command(
         "onnx_advise",
-        "Measure which form is fastest here for the matrices of a model, and propose a recipe",
+        "Measure which form is fastest here for the weights of a model, and propose a recipe",
         {"path": "MODEL"},
         _show_advice,
         {},

@@ -23,7 +23,7 @@ def text(hosts: Iterable[Mapping[str, Any]]) -> str:
         state, look = asked["state"], host.get("__sarai_service_look", {})
         last = state["history"][-1] if state["history"] else {"event": "never released"}
         health = "healthy" if look.get("healthy") else look.get("problem", "not asked")
-        kind = "FP32" if state["active"] == "fp32" else "INT8"
+        kind = "FP32" if state["active"] == "fp32" else asked["kind"]
         if not state["confirmed"]:
             kind += ", not confirmed"
         event = f"{last.get('event', '')} {last.get('reason', '')}".strip()[:60]

@@ -1,4 +1,4 @@
-"""The table FP32 / INT8 / change / wanted / verdict, as text and Markdown."""
+"""The table FP32 / release / change / wanted / verdict, as text and Markdown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from ..base import host_text
 from ..base.units import seconds, size
 from . import gates
 
-HEADER = ("figure", "FP32", "INT8", "change", "wanted", "verdict")
 Row = tuple[str, ...]
 Format = Callable[[float], str]
+
+
+def header(kind: str) -> Row:
+    """Return the header of a comparison; `kind` is what the release is: INT8, FP16 or INT4."""
+    return ("figure", "FP32", kind, "change", "wanted", "verdict")
 
 
 def ratio(value: float) -> str:
@@ -33,9 +37,9 @@ def plain(value: float) -> str:
 # A gate's label, how its figure is written, and the benchmark figure that it is about, if any.
 VIEWS: dict[str, tuple[str, Format, str]] = {
     "size_reduction": ("files, reduction", percent, "bytes"),
-    "speedup": ("latency P50, FP32 / INT8", ratio, "p50_s"),
+    "speedup": ("speed against FP32", ratio, "p50_s"),
     "candidate_p50_s": ("latency P50", seconds, "p50_s"),
-    "rss_ratio": ("peak memory, INT8 / FP32", ratio, "peak_rss_bytes"),
+    "rss_ratio": ("peak memory against FP32", ratio, "peak_rss_bytes"),
     "candidate_rss_without_output_bytes": (
         "peak memory, without outputs",
         size,
@@ -60,10 +64,10 @@ FORMATS: dict[str, Format] = {
 
 
 def sizes(manifest: Mapping[str, Any]) -> dict[str, float]:
-    """Return the bytes of the FP32 and the INT8 files of a manifest and `size_reduction` (of 1)."""
+    """Return the bytes of a manifest's source and artifacts, and `size_reduction` (of 1)."""
     fp32 = sum(entry["size"] for entry in manifest["source"])
-    int8 = sum(entry["size"] for entry in manifest["artifacts"])
-    return {"reference_bytes": fp32, "candidate_bytes": int8, "size_reduction": 1 - int8 / fp32}
+    ours = sum(entry["size"] for entry in manifest["artifacts"])
+    return {"reference_bytes": fp32, "candidate_bytes": ours, "size_reduction": 1 - ours / fp32}
 
 
 def rows(
@@ -114,7 +118,7 @@ def _row(judged: Mapping[str, Any], sides: Sequence[Mapping[str, Any]], rms: obj
     return (label, *cells, change, wanted, verdict)
 
 
-def text(table: Sequence[Row], header: Row = HEADER) -> str:
+def text(table: Sequence[Row], header: Row) -> str:
     """Return a table in columns for a terminal."""
     lines = [header, *(tuple(map(host_text.line, row)) for row in table)]
     widths = [max(len(row[i]) for row in lines) for i in range(len(header))]
@@ -123,7 +127,7 @@ def text(table: Sequence[Row], header: Row = HEADER) -> str:
     return "\n".join(line.rstrip() for line in written)
 
 
-def markdown(table: Sequence[Row]) -> str:
+def markdown(table: Sequence[Row], header: Row) -> str:
     """Return a table in Markdown."""
-    lines = [HEADER, ("---",) * len(HEADER), *(map(host_text.markdown, row) for row in table)]
+    lines = [header, ("---",) * len(header), *(map(host_text.markdown, row) for row in table)]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)

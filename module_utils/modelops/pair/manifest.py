@@ -28,6 +28,9 @@ RELEASE_ID = re.compile(r"[0-9a-f]{16}")
 LARGEST_SUMS = 1 << 20  # bytes; a line has some 100
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[^/\\:.-][^/\\:]{0,199}")
+# What people read of the artifacts of each recipe (quantizer.recipes); the first ones named none.
+KINDS = {"int8": "INT8", "fp16": "FP16", "int4": "INT4"}
+OTHER = "release"
 LARGEST = 1 << 40  # bytes of a file: no model that a host holds is larger
 
 FileEntry = dict[str, Any]  # {"name": str, "size": int (bytes), "sha256": str (64 hex digits)}
@@ -56,6 +59,15 @@ def files(manifest: Mapping[str, Any]) -> list[FileEntry]:
     """
     golden = manifest.get("golden")
     return [*manifest["artifacts"], *([golden] if golden else [])]
+
+
+def kind(recipe: Any) -> str:
+    """Return what people read of the artifacts of a recipe: INT8, FP16 or INT4.
+
+    A recipe that this version does not know gives OTHER: the text may be a host's.
+    """
+    name = recipe.get("name", "int8") if isinstance(recipe, Mapping) else None
+    return KINDS.get(name, OTHER) if isinstance(name, str) else OTHER
 
 
 def build(

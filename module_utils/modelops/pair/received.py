@@ -272,7 +272,8 @@ _MODULES: dict[str, dict[str, Check]] = {
     "host_diagnosis": {"findings": _list_of(_FINDING), "moved": _list_of(_is_text)},
     "host_lock": {"held": _fields({"path": _is_line, "name": _is_line, "run": _dict_of(_is_line)})},
     "model_release": {
-        "state": _STATE, "whole": _list_of(_is_release), "lacking": _list_of(manifest.is_file_name),
+        "kind": _one_of("", manifest.OTHER, *manifest.KINDS.values()), "state": _STATE,
+        "whole": _list_of(_is_release), "lacking": _list_of(manifest.is_file_name),
         "hashed": _dict_of(_list_of(_is_any)),
         "moved": _list_of(_is_text), "free_bytes": _is_bytes, "written": _is_bool,
         "mismatched": _list_of(manifest.is_file_name), "serial": _is_bytes,

@@ -299,12 +299,12 @@ def _disk_errors_named(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise ModelOpsError(
-                "the disk became full while the INT8 pair was written",
+                "the disk became full while the artifacts were written",
                 where=folder,
                 remedy="Free space and run again; no half-written file has a final name.",
             ) from None
         raise ModelOpsError(
-            f"the INT8 pair cannot be written ({error.strerror or error})",
+            f"the artifacts cannot be written ({error.strerror or error})",
             where=error.filename or folder,
             remedy="Check the permissions and the disk (dmesg, smartctl), and run again; no"
             " half-written file has a final name.",

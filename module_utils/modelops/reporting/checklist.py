@@ -26,8 +26,16 @@ def of(
         ("before", "Keep FP32 as it is, known by its hashes", *_source(manifest)),
         ("during", "Quantize", *_quantize(manifest)),
         ("during", "Measure on the builder", *_gate(builder)),
-        ("during", "Bring INT8 to the targets", *_targets(targets, "__transfer_state", _there)),
-        ("during", "Let the configuration name INT8", *_targets(targets, "__activate_result")),
+        (
+            "during",
+            "Bring the release to the targets",
+            *_targets(targets, "__transfer_state", _there),
+        ),
+        (
+            "during",
+            "Let the configuration name the release",
+            *_targets(targets, "__activate_result"),
+        ),
         ("after", "Prove it on the targets", *_targets(targets, "__validate_verdict", _passed)),
         ("after", "Commit, and keep the way back", *_targets(targets, "__activate_commit")),
     ]
@@ -61,8 +69,8 @@ def _quantize(manifest: Mapping[str, Any]) -> tuple[str, str]:
     nodes = manifest.get("nodes", [])
     if not manifest:
         return OPEN, ""
-    int8 = sum(node["form"] != "fp32" for node in nodes)
-    return DONE, f"{int8} of {len(nodes)} nodes are INT8"
+    count = sum(node["form"] != "fp32" for node in nodes)
+    return DONE, f"{count} of {len(nodes)} nodes are quantized"
 
 
 def _gate(builder: Facts) -> tuple[str, str]:

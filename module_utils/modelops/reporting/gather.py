@@ -144,12 +144,12 @@ def _served(host: Facts) -> list[str]:
 
 
 def _was_fp32(host: Facts) -> bool:
-    """Tell whether this run moved the host's service from FP32 to INT8."""
+    """Tell whether this run moved the host's service from FP32 to the release."""
     return bool(host.get("__transfer_state", {}).get("state", {}).get("active") == "fp32")
 
 
 def _memory_freed(host: Facts) -> list[str]:
-    """Say what the service itself gave back, when this run moved it from FP32 to INT8."""
+    """Say what the service itself gave back, when this run moved it from FP32."""
     before = host.get("__sarai_service_look", {}).get("rss_bytes")
     now = host.get("__sarai_service_health", {}).get("rss_bytes")
     if not (before and now and _was_fp32(host)):

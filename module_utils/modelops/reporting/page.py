@@ -18,7 +18,7 @@ from ..pair import names
 from . import plots, views
 
 VERDICTS = {"pass": "good", "fail": "bad", "inconclusive": "open", "not_applicable": "none"}
-# What a release is compared by over time: of INT8 on the host that serves it.
+# What releases are compared by over time, on the host that serves them.
 HISTORY = (("latency P50", "p50_s", seconds), ("peak memory", "peak_rss_bytes", size))
 
 
@@ -31,12 +31,13 @@ def report(found: Mapping[str, Any], history: Iterable[Mapping[str, Any]], folde
     """
     model = names.model_of(found["artifacts"])
     source, artifacts = (views.total(found[kind]) for kind in ("source", "artifacts"))
+    kind = views.kind(found)
     hosts = [
         _host(number, host, rows, found, (source, artifacts))
         for number, (host, rows) in enumerate(found["tables"].items(), 1)
     ]
     return _page(
-        folder, "report.html.j2", found=found, hosts=hosts, header=table.HEADER,
+        folder, "report.html.j2", found=found, hosts=hosts, kind=kind, header=table.header(kind),
         files=[*found["source"], *found["artifacts"]], source=source, artifacts=artifacts,
         tiles=_tiles(found, source, artifacts), facts=views.facts(found), **_tables(found),
         time_line=plots.time_line(found["timeline"], "time-line"), released=_released(found),
@@ -111,7 +112,7 @@ def _host(
     number: int, name: str, rows: Any, found: Mapping[str, Any], files: tuple[int, int]
 ) -> dict[str, Any]:
     """Return what the page shows of one host that measured."""
-    figures = found["figures"][name]
+    figures, kind = found["figures"][name], views.kind(found)
     header, similarity = views.similarity(figures)
     judged = [(row["verdict"], row["note"]) for row in figures["judged"]]
     return {
@@ -132,24 +133,24 @@ def _host(
         ],
         "said": [found[kind][name] for kind in ("notes", "freed") if name in found[kind]],
         "plots": {
-            "INT8 against FP32": plots.ratios(figures, files, f"ratios-{number}"),
-            "Latency": plots.latency(figures, f"latency-{number}"),
-            "Memory over time": plots.memory(figures, f"memory-{number}"),
+            f"{kind} against FP32": plots.ratios(figures, files, kind, f"ratios-{number}"),
+            "Latency": plots.latency(figures, kind, f"latency-{number}"),
+            "Memory over time": plots.memory(figures, kind, f"memory-{number}"),
         },
     }
 
 
 def _tiles(found: Mapping[str, Any], source: int, artifacts: int) -> list[tuple[str, str, str]]:
-    """Return what is read first: a figure's name, FP32's and INT8's, and what that makes."""
+    """Return what is read first: a figure's name, FP32's and the release's, and what that makes."""
     last = list(found["figures"].values())[-1] if found["figures"] else {}
-    fp32, int8 = (last.get(side) or {} for side in views.SIDES)
+    fp32, ours = (last.get(side) or {} for side in views.SIDES)
     tiles = [_tile("Files", source or None, artifacts or None, size)]
     for label, field, write in (
         ("Latency P50", "p50_s", seconds),
         ("Peak memory", "peak_rss_bytes", size),
         ("Load time", "load_s", seconds),
     ):
-        tiles.append(_tile(label, fp32.get(field), int8.get(field), write))
+        tiles.append(_tile(label, fp32.get(field), ours.get(field), write))
     rows = last.get("similarity_rows") or []
     worst = [row["cosine"] for row in rows if isinstance(row.get("cosine"), int | float)]
     cosine = min(worst) if worst else _judged(last, "cosine_min")
@@ -160,10 +161,10 @@ def _judged(figures: Mapping[str, Any], name: str) -> Any:
     return next((row["figure"] for row in figures.get("judged", []) if row["name"] == name), None)
 
 
-def _tile(label: str, fp32: Any, int8: Any, write: Any) -> tuple[str, str, str]:
-    value = views.number(int8, write)
-    if isinstance(fp32, int | float) and isinstance(int8, int | float) and fp32 > 0 and int8 > 0:
-        return label, value, f"{write(fp32)} on FP32, {fp32 / int8:.2f}x"
+def _tile(label: str, fp32: Any, ours: Any, write: Any) -> tuple[str, str, str]:
+    value = views.number(ours, write)
+    if isinstance(fp32, int | float) and isinstance(ours, int | float) and fp32 > 0 and ours > 0:
+        return label, value, f"{write(fp32)} on FP32, {fp32 / ours:.2f}x"
     return label, value, f"{views.number(fp32, write)} on FP32"
 
 
@@ -172,16 +173,17 @@ def _history(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for found in documents:
         figures = list(found["figures"].values())
-        int8 = (figures[-1].get("candidate") or {}) if figures else {}
+        ours = (figures[-1].get("candidate") or {}) if figures else {}
         rows.append({
             "release": found["release"],
             "model": names.model_of(found["artifacts"]),
+            "kind": views.kind(found),
             "verdict": found["verdict"],
             "began": views.released(found),
             "released": _released(found),
             "artifacts": views.total(found["artifacts"]),
-            "figures": {field: int8.get(field) for _, field, _ in HISTORY},
-            "shown": [views.number(int8.get(field), write) for _, field, write in HISTORY],
+            "figures": {field: ours.get(field) for _, field, _ in HISTORY},
+            "shown": [views.number(ours.get(field), write) for _, field, write in HISTORY],
             "outcomes": found["outcomes"],
         })  # fmt: skip
     return sorted(rows, key=lambda row: (row["began"], row["release"]), reverse=True)

@@ -33,10 +33,11 @@ _STYLE = {
 }  # fmt: skip
 
 
-def latency(figures: Mapping[str, Any], name: str) -> Markup:
-    """Draw which share of the runs took at most how long, FP32 and INT8; empty without runs."""
+def latency(figures: Mapping[str, Any], kind: str, name: str) -> Markup:
+    """Draw which share of the runs took at most how long, FP32 and `kind`; empty without runs."""
     sides = {
-        label: _numbers((figures.get(s) or {}).get("samples")) for s, label in views.SIDES.items()
+        label: _numbers((figures.get(side) or {}).get("samples"))
+        for side, label in views.labels(kind).items()
     }
     if not any(sides.values()):
         return Markup("")
@@ -53,11 +54,11 @@ def latency(figures: Mapping[str, Any], name: str) -> Markup:
     return _drawn(chart, name)
 
 
-def memory(figures: Mapping[str, Any], name: str) -> Markup:
+def memory(figures: Mapping[str, Any], kind: str, name: str) -> Markup:
     """Draw the memory of each measured process over its time; empty where it was not measured."""
     sides = {
         label: _points((figures.get(side) or {}).get("memory_over_time"))
-        for side, label in views.SIDES.items()
+        for side, label in views.labels(kind).items()
     }
     if not any(sides.values()):
         return Markup("")
@@ -72,13 +73,13 @@ def memory(figures: Mapping[str, Any], name: str) -> Markup:
     return _drawn(chart, name)
 
 
-def ratios(figures: Mapping[str, Any], files: tuple[int, int], name: str) -> Markup:
-    """Draw INT8 as a share of FP32: time, load, memory and files; empty where nothing is known."""
-    fp32, int8 = (figures.get(side) or {} for side in views.SIDES)
+def ratios(figures: Mapping[str, Any], files: tuple[int, int], kind: str, name: str) -> Markup:
+    """Draw `kind` as a share of FP32: time, load, memory and files; empty where none is known."""
+    fp32, ours = (figures.get(side) or {} for side in views.SIDES)
     pairs = [
-        ("latency P50", fp32.get("p50_s"), int8.get("p50_s"), seconds),
-        ("load time", fp32.get("load_s"), int8.get("load_s"), seconds),
-        ("peak memory", fp32.get("peak_rss_bytes"), int8.get("peak_rss_bytes"), size),
+        ("latency P50", fp32.get("p50_s"), ours.get("p50_s"), seconds),
+        ("load time", fp32.get("load_s"), ours.get("load_s"), seconds),
+        ("peak memory", fp32.get("peak_rss_bytes"), ours.get("peak_rss_bytes"), size),
         ("files", *files, size),
     ]
     known = [
@@ -88,13 +89,13 @@ def ratios(figures: Mapping[str, Any], files: tuple[int, int], name: str) -> Mar
     ]
     if not known:
         return Markup("")
-    chart = _bars(name, "INT8, in % of FP32 (100 % would be no gain)", [row[0] for row in known])
+    chart = _bars(name, f"{kind}, in % of FP32 (100 % would be no gain)", [row[0] for row in known])
     chart.style = _style((_COLORS[1],))
     chart.range = (0, max(100.0, *(row[1] for row in known)))
     chart.print_values = True
     chart.show_x_labels = False
     chart.value_formatter = lambda value: f"{value:.0f} %"
-    chart.add("INT8", [row[1] for row in reversed(known)])
+    chart.add(kind, [row[1] for row in reversed(known)])
     return _drawn(chart, name)
 
 
@@ -114,7 +115,7 @@ def time_line(rows: Sequence[Mapping[str, Any]], name: str) -> Markup:
 
 
 def history(rows: Sequence[tuple[str, float | None]], title: str, name: str) -> Markup:
-    """Draw a figure of INT8 over releases; empty while there are fewer than two."""
+    """Draw a figure over releases; empty while there are fewer than two."""
     known = [row for row in rows if row[1] is not None]
     if len(known) < 2:
         return Markup("")
@@ -123,7 +124,7 @@ def history(rows: Sequence[tuple[str, float | None]], title: str, name: str) -> 
     chart.show_legend = False
     chart.x_labels = [_short(row[0]) for row in known]
     chart.range = (0, max(float(row[1] or 0) for row in known) * 1.1)
-    chart.add("INT8", [row[1] for row in known])
+    chart.add("release", [row[1] for row in known])
     return _drawn(chart, name)
 
 

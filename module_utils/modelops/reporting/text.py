@@ -19,8 +19,9 @@ def text(found: Mapping[str, Any]) -> str:
     # What goes on is set in, so that no line of a host passes for that of another one.
     outcomes = [f"{host}: {outcome}" for host, outcome in found["outcomes"].items()]
     lines += [outcome.replace("\n", "\n    ") for outcome in outcomes]
+    header = table.header(views.kind(found))
     for host, rows in found["tables"].items():
-        lines += ["", f"measured on {host}", table.text([tuple(row) for row in rows])]
+        lines += ["", f"measured on {host}", table.text([tuple(row) for row in rows], header)]
         lines += [found[kind][host] for kind in ("notes", "freed") if host in found[kind]]
     return host_text.plain("\n".join(lines) + "\n")
 
@@ -30,8 +31,12 @@ def markdown(found: Mapping[str, Any]) -> str:
     shown = host_text.markdown
     parts = [f"# Release {found['release']}: {found['verdict']}"]
     parts += [f"- {host}: {shown(outcome)}" for host, outcome in found["outcomes"].items()]
+    header = table.header(views.kind(found))
     for host, rows in found["tables"].items():
-        parts += [f"\n## Measured on {host}\n", table.markdown([tuple(row) for row in rows])]
+        parts += [
+            f"\n## Measured on {host}\n",
+            table.markdown([tuple(row) for row in rows], header),
+        ]
         for kind in ("notes", "freed"):
             parts += ["", shown(found[kind][host])] if host in found[kind] else []
     parts += ["\n## Steps\n", *_steps(found)]

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..base.processor import lacking
 from ..base.units import seconds, size
+from ..pair import manifest
 
 NOT_MEASURED = "not measured"
-SIDES = {"reference": "FP32", "candidate": "INT8"}
+SIDES = ("reference", "candidate")
 # What is shown of a side of a measurement: the name, the field, how it is written.
 MEASURED = (
     ("latency P50", "p50_s", seconds),
@@ -22,6 +23,16 @@ MEASURED = (
     ("peak memory, without outputs", "rss_without_output_bytes", size),
 )
 SIMILARITY = ("cosine", "mse", "mae", "max_abs_error", "sqnr_db", "agreement")
+
+
+def kind(found: Mapping[str, Any]) -> str:
+    """Return what people read of the release of a document: INT8, FP16 or INT4."""
+    return manifest.kind(found["made"].get("recipe", {}))
+
+
+def labels(kind: str) -> dict[str, str]:
+    """Return how the sides of a measurement are called."""
+    return dict(zip(SIDES, ("FP32", kind), strict=True))
 
 
 def number(value: Any, write: Any = "{:.5g}".format) -> str:
@@ -98,7 +109,7 @@ def similarity(figures: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def measured(figures: Mapping[str, Any]) -> list[list[str]]:
-    """Return rows of a figure's name, FP32's and INT8's."""
+    """Return rows of a figure's name, FP32's and the release's."""
     sides = [figures.get(side) or {} for side in SIDES]
     return [
         [name, *(number(side.get(field), write) for side in sides)]

@@ -26,10 +26,11 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
     """Return the state and what is wrong, without changing anything.
 
     Returns:
-        `state`; `whole`: the releases whose artifacts and golden data are right; `lacking`: which
-        files of the release that the controller knows are not here; `problems`; `hashed`: which
-        files need not be hashed again in this run; `free_bytes` of the disk; `serial`: the highest
-        that was accepted, None where nobody asks for signatures.
+        `state`; `kind`: what is in service (manifest.kind), empty on FP32; `whole`: the releases
+        whose artifacts and golden data are right; `lacking`: which files of the release that the
+        controller knows are not here; `problems`; `hashed`: which files need not be hashed again
+        in this run; `free_bytes` of the disk; `serial`: the highest that was accepted, None where
+        nobody asks for signatures.
     """
     problems: list[str] = []
     whole: list[str] = []
@@ -57,10 +58,20 @@ def query(store: Store, verify: bool) -> dict[str, Any]:
     free = shutil.disk_usage(store.root).free if store.root.is_dir() else 0
     lacking = [entry["name"] for entry in _lacking(store, state, store.known)]
     return {
-        "state": state, "whole": whole, "lacking": lacking, "problems": problems,
-        "hashed": store.hashed.told, "free_bytes": free,
+        "state": state, "kind": _kind(store, state["active"]), "whole": whole, "lacking": lacking,
+        "problems": problems, "hashed": store.hashed.told, "free_bytes": free,
         "serial": store.trust.known_serial(store.name),
     }  # fmt: skip
+
+
+def _kind(store: Store, release: str) -> str:
+    """Return what a release is, as far as its manifest here says so; empty for FP32."""
+    if release == FP32:
+        return ""
+    try:
+        return manifest.kind(store.manifest(release).get("recipe", {}))
+    except (ModelOpsError, OSError):
+        return manifest.OTHER
 
 
 def _lacking(store: Store, state: State, listed: Mapping[str, Any] | None) -> list[dict[str, Any]]:

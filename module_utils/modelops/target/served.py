@@ -24,7 +24,7 @@ LOADED = 0.9
 CLEARLY_LESS = 0.75
 # What a service holds besides a model may be this much; a smaller difference tells nothing.
 BLUR_BYTES = 256 << 20
-LABEL = {INT8: "INT8", FP32: "FP32"}
+LABEL = {INT8: "the release", FP32: "FP32"}  # whatever its recipe
 
 
 class Seen(NamedTuple):
@@ -105,7 +105,7 @@ def judge(seen: Seen) -> dict[str, Any]:
     known = sorted(set(seen.held) | opened)
     held = sorted(seen.held)
     if len(held) == 2:
-        return _told(UNKNOWN, NONE, "its processes hold files of FP32 and of INT8", known)
+        return _told(UNKNOWN, NONE, "its processes hold files of FP32 and of the release", known)
     if held:
         model, how = held[0], seen.held[held[0]]
         other = INT8 if model == FP32 else FP32
@@ -115,7 +115,7 @@ def judge(seen: Seen) -> dict[str, Any]:
             return _told(UNKNOWN, NONE, text, known)
         return _told(model, how, f"its processes have {LABEL[model]} {how}", known)
     if len(opened) == 2:
-        return _told(UNKNOWN, NONE, "FP32 and INT8 were opened since its restart", known)
+        return _told(UNKNOWN, NONE, "FP32 and the release were opened since its restart", known)
     if opened:
         return _opened(next(iter(opened)), seen)
     if seen.opened is not None:
@@ -137,7 +137,7 @@ def _by_memory(seen: Seen) -> dict[str, Any]:
     if memory is None or not int8:
         return _told(UNKNOWN, NONE, "nothing of its processes can be seen", [])
     if fp32 - int8 >= BLUR_BYTES and LOADED * int8 <= memory < CLEARLY_LESS * fp32:
-        text = "its memory fits INT8 and is too small for FP32, a sign and no certainty"
+        text = "its memory fits the release and is too small for FP32, a sign and no certainty"
         return _told(INT8, MEMORY, text, [INT8])
     return _told(UNKNOWN, NONE, "its processes hold no file of the model", [])
 

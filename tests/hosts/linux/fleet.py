@@ -25,7 +25,7 @@ PHASES = {
     "transfer": "transfer : Verify its SHA-256 and make it a release",
     "activation": "activate : Move the pair to the live names",
     "restart": "sarai_service : Restart it, wait until it is healthy",
-    "validation": "validate : Measure INT8 against FP32 on the target",
+    "validation": "validate : Measure the release against FP32 on the target",
     "commit": "activate : Commit the release",
 }
 # How often a run was broken off in which phase; conftest.py prints it.

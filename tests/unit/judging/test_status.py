@@ -12,7 +12,15 @@ def line(host: dict) -> str:
 
 
 def asked(state: dict, **more) -> dict:
-    return {"__status_release": {"state": state, "free_bytes": 5e9, "problems": [], **more}}
+    return {
+        "__status_release": {
+            "state": state,
+            "kind": "FP16",
+            "free_bytes": 5e9,
+            "problems": [],
+            **more,
+        }
+    }
 
 
 def test_a_host_that_did_not_answer_has_a_row_with_the_reason():
@@ -25,9 +33,9 @@ def test_what_is_in_service_since_when_and_whether_it_is_confirmed():
     event = {"at": "2026-01-02", "event": "active", "reason": "released"}
     told = line(asked({**STATE, "history": [event]}) | {"__sarai_service_look": {"healthy": True}})
     assert told.split("  ")[0] == "t"
-    for part in (STATE["active"], "INT8", "2026-01-02", "healthy", "5 GB", "active released"):
+    for part in (STATE["active"], "FP16", "2026-01-02", "healthy", "5 GB", "active released"):
         assert part in told
-    assert "INT8, not confirmed" in line(asked({**STATE, "confirmed": False}))
+    assert "FP16, not confirmed" in line(asked({**STATE, "confirmed": False}))
     fresh = line(asked({**STATE, "active": "fp32"}))
     assert "FP32" in fresh and "never released" in fresh and "not asked" in fresh
 

@@ -99,7 +99,7 @@ def test_tables_have_a_line_for_a_row(text):
         "active": text, "confirmed": True, "void": {"0" * 16: text},
         "history": [{"release": text, "event": text, "reason": text}],
     }  # fmt: skip
-    asked = {"state": state, "free_bytes": 1, "problems": [text]}
+    asked = {"state": state, "kind": "INT8", "free_bytes": 1, "problems": [text]}
     hosts = [
         {"inventory_hostname": "a", "__status_release": asked},
         {"inventory_hostname": "b", "__status_release": {"failed": True, "msg": text}},
