@@ -15,7 +15,7 @@ help:
 	@echo "make test-unit  run the tests of the Python code: the loop of a developer"
 	@echo "make test-playbooks run the playbooks on this machine, and judge what they did"
 	@echo "make test-browser look at the pages of the report with Debian's Chromium"
-	@echo "make report-picture make docs/images/report.png of the newest report"
+	@echo "make report-picture write docs/images/report.png, of the newest report"
 	@echo "make test-linux run the tests on real systemd hosts of this machine (root, Debian)"
 	@echo "make test-windows run the tests on Windows CPython behind a WinRM double (root, Debian)"
 	@echo "make hosts-up   start those hosts by hand; make hosts-down ends them"

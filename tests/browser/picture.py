@@ -10,7 +10,7 @@ from pathlib import Path
 
 import chromium
 
-WIDTH, HEIGHT = 1100, 900  # pixels: what a reader sees first
+WIDTH, HEIGHT = 1100, 715  # pixels: figures, outcome and steps
 
 
 def main() -> None:
