@@ -14,8 +14,9 @@ TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 def made(text: str) -> set[str]:
-    """The targets of `make TARGET TARGET` in a text."""
-    calls = re.findall(r"\bmake((?: [a-z]+(?:-[a-z]+)*)+)(?=`|,|$| *#)", text, re.MULTILINE)
+    """The targets of `make TARGET TARGET` in a text, where a command can begin."""
+    begin, end = r"(?:^|`|; |, )", r"(?=`|,|$| *#)"
+    calls = re.findall(rf"{begin}make((?: [a-z]+(?:-[a-z]+)*)+){end}", text, re.MULTILINE)
     return {target for call in calls for target in call.split()}
 
 
