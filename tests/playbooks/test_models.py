@@ -62,7 +62,7 @@ def test_two_models_are_released_and_go_back_apart(both):
     assert len({state["active"] for state in ids}) == 2
     shutil.rmtree(both.builder)  # the way back needs no builder
     back = both.run("rollback.yml", rollback_void=True, rollback_reason="sounds-wrong")
-    assert back.rc == 0 and "went back from" in back.output, back.output
+    assert back.rc == 0 and "rolled back from" in back.output, back.output
     assert named(both) == [f"{CORE}.onnx", f"{VOICE}_int8.onnx"]
     assert (both.models() / f"{VOICE}_int8.onnx").is_file()
     back = both.run("rollback.yml", **OF_VOICE)

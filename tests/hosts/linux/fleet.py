@@ -22,7 +22,7 @@ MODELS = f"{HOME}/models/onnx"
 CONFIG = NESTED  # the owner's file
 # Where a run is broken off: its phase, and the task that has just begun.
 PHASES = {
-    "transfer": "transfer : Verify its SHA-256 and make it a release",
+    "transfer": "transfer : Verify their SHA-256 and make them a release",
     "activation": "activate : Move the pair to the live names",
     "restart": "sarai_service : Restart it, wait until it is healthy",
     "validation": "validate : Measure the release against FP32 on the target",
