@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Copy an artifact pair from folder to folder of one machine (Ansible module)."""
+"""Copy artifacts from folder to folder of one machine (Ansible module)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ description:
 version_added: "0.1.0"
 options:
   src:
-    description: The folder that holds the pair.
+    description: The folder that holds the artifacts.
     type: path
     required: true
   dest:
@@ -45,7 +45,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Copy the pair to the incoming folder
+- name: Copy the artifacts to the incoming folder
   artifact_copy:
     src: /srv/builder
     dest: /home/noel/SARAi_v2/models/onnx/.incoming/3f0a9c1d22b45e67

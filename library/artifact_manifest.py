@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Write or verify the manifest of an artifact pair (Ansible module)."""
+"""Write or verify the manifest of artifacts (Ansible module)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ description:
 version_added: "0.1.0"
 options:
   path:
-    description: The folder that holds the pair.
+    description: The folder that holds the artifacts.
     type: path
     required: true
   state:
@@ -59,7 +59,7 @@ EXAMPLES = r"""
     path: /srv/models
     manifest: "{{ __quantize_result.manifest }}"
 
-- name: Verify the pair on the target
+- name: Verify the artifacts on the target
   artifact_manifest:
     path: /home/noel/SARAi_v2/models/onnx/.incoming
     name: agi_audio_core
@@ -139,7 +139,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         problems += manifests.sums_problems(folder, manifests.files(manifest))
     if problems and not future:
         raise ModelOpsError(
-            "the pair is not what the manifest says: " + "; ".join(problems),
+            "the artifacts are not what the manifest says: " + "; ".join(problems),
             where=folder,
             remedy="Quantize or transfer them again.",
             files=rows,

@@ -1,12 +1,12 @@
 #!/usr/bin/python
-"""Push an artifact pair to a target over SFTP (Ansible module)."""
+"""Push artifacts to a target over SFTP (Ansible module)."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: artifact_push
-short_description: Push an artifact pair to a target's sshd over SFTP, resumable at any byte
+short_description: Push artifacts to a target's sshd over SFTP, resumable at any byte
 description:
   - Runs on the builder. Makes a key pair in memory, writes its public half to O(public_key_file),
     and pushes as soon as the target lets that key in. The private half never leaves the process.
@@ -26,10 +26,10 @@ options:
     description: What O(state=started) returned as RV(job), for O(state=finished).
     type: dict
   src:
-    description: The folder that holds the pair.
+    description: The folder that holds the artifacts.
     type: path
   manifest:
-    description: The manifest of the pair.
+    description: The manifest of the artifacts.
     type: dict
   host:
     description: The target's address, as the builder reaches it.

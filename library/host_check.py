@@ -32,11 +32,11 @@ options:
     type: bool
     default: false
   model:
-    description: The graph file of the FP32 pair.
+    description: The graph of FP32.
     type: path
     required: true
   data_bytes:
-    description: The size that the data file of the FP32 pair must have. 0 asks none.
+    description: The size that the data file of FP32 must have. 0 asks none.
     type: int
     default: 0
   outputs:
@@ -58,7 +58,7 @@ options:
     type: bool
     default: false
   folder:
-    description: The folder that the INT8 pair is written to.
+    description: The folder that the artifacts are written to.
     type: path
     required: true
   folder_later:
@@ -69,12 +69,12 @@ options:
     description: A folder of this host that must be another one than O(folder), by whatever name.
     type: path
   spared_by:
-    description: The INT8 graph. When it exists, too little room for another pair is no problem.
+    description: The INT8 graph. When it exists, too little room for new artifacts is no problem.
     type: path
     required: true
   disk_factor:
-    description: The size that a new pair is expected to have, of the FP32 pair's. There must be
-      that room on the disk, and the memory to measure it.
+    description: The size that new artifacts are expected to have, as a share of FP32's. There must
+      be that room on the disk, and the memory to measure them.
     type: float
     default: 0.3
   measure_mode:

@@ -30,13 +30,13 @@ options:
     description:
       - V(query) tells the state and what is wrong, and changes nothing.
       - V(recovered) undoes a move that was interrupted, and then tells what V(query) tells.
-      - V(staged) verifies a transferred pair by SHA-256 and makes it a release.
+      - V(staged) verifies transferred artifacts by SHA-256 and makes them a release.
       - V(active) makes a release the live one and lets the configuration name it. It leaves
-        C(.releases/NAME/revert.pyz), with which the target can go back by itself.
+        C(.releases/NAME/revert.pyz), with which the target can revert by itself.
       - V(armed) writes the same program to O(program), where nobody but root can change it.
         Nothing else is touched, and no lock is needed.
-      - V(committed) confirms that. V(reverted) goes back to what was before it.
-      - V(rolled_back) goes back to FP32, to the last good release or to a named one.
+      - V(committed) says that it stays. V(reverted) undoes it.
+      - V(rolled_back) goes to FP32, to the last good release or to a named one.
       - V(pruned) removes releases that nobody needs.
     type: str
     choices:
@@ -73,7 +73,8 @@ options:
     type: dict
     default: {}
   incoming:
-    description: The folder that V(staged) takes the pair from; C(.incoming/RELEASE) by default.
+    description: The folder that V(staged) takes the artifacts from, by default
+      C(.incoming/RELEASE).
     type: path
   config:
     description:
@@ -94,7 +95,7 @@ options:
     default: 1800
   watch:
     description:
-      - For V(active), where no timer of systemd can go back - a process on the host that does so
+      - For V(active), where no timer of systemd can revert - a process on the host that does so
         after O(confirm_s) and restarts the service. C(name) and C(commands), as M(service_health)
         takes them. Empty starts none.
     type: dict
@@ -155,7 +156,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make a transferred pair a release
+- name: Make transferred artifacts a release
   model_release:
     root: /home/noel/SARAi_v2/models/onnx
     state: staged
@@ -194,7 +195,7 @@ kind:
   returned: for V(query) and V(recovered)
   type: str
 whole:
-  description: The releases whose pair is right, live or staged.
+  description: The releases whose artifacts are right, live or staged.
   returned: for V(query) and V(recovered)
   type: list
   elements: str

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: onnx_quantize
 short_description: Quantize a large ONNX model from FP32 to INT8, FP16 or INT4 by streaming
 description:
-  - Reads the model I(src) (FP32, FP16 or BF16) block by block and writes the INT8 pair I(dest) and
+  - Reads the model I(src) (FP32, FP16 or BF16) block by block and writes the artifacts I(dest) and
     I(dest).data. Memory stays under about 100 MB whatever the model's size.
   - Weights become signed 8-bit, symmetric, with the very bytes that C(quantize_dynamic) of
     onnxruntime gives for the same granularity.
@@ -16,10 +16,10 @@ description:
     embeddings are gathered as INT8 rows (C(rows_int8)), other weights are stored as INT8 and
     unpacked once at load (C(weight_int8)), so that they only take less disk. Every node with a
     weight is returned in the manifest with its form and the reason.
-  - Nothing is believed from an earlier run. An existing pair is left alone only when streaming
-    the source again gives its very bytes; a pair of another source is replaced whole.
+  - Nothing is believed from an earlier run. Existing artifacts are left alone only when streaming
+    the source again gives its very bytes; artifacts of another source are replaced whole.
   - The new files are written beside their names, made durable and renamed. Under the final names
-    stands the whole old pair, the whole new pair, or no graph.
+    stand all old artifacts, all new ones, or no graph.
 version_added: "0.1.0"
 extends_documentation_fragment:
   - measuring
@@ -36,8 +36,8 @@ options:
     type: path
     required: true
   places:
-    description: Folders that the right pair may have been moved to since, each with the releases in
-      it, when it is not in the folder of O(dest). It is not written again then.
+    description: Folders that the right artifacts may have been moved to since, each with the
+      releases in it, when they are not in the folder of O(dest). They are not written again then.
     type: list
     elements: str
     default: []
@@ -103,8 +103,8 @@ options:
     default: memory
   verify:
     description:
-      - Check a new pair with onnx.checker, load it and run it once in a child process, before it
-        gets its names. Needs onnxruntime.
+      - Check new artifacts with onnx.checker, load and run them once in a child process, before
+        they get their names. Needs onnxruntime.
       - Where the inputs fit neither the new model nor the source, it is loaded only, and
         RV(verified) says so. So does it when onnx.checker refuses the source itself, but both run.
     type: bool
@@ -119,7 +119,7 @@ options:
       - Fails when no mix reaches them, see O(quality_required). Where the source itself does not
         run with these inputs nothing is measured, and a warning says so.
       - With a manifest of the same source and options beside I(dest), the forms that were found
-        before are taken up. Without one, a pair that is there is measured again.
+        before are taken up. Without one, artifacts that are there are measured again.
     type: dict
     default: {}
   quality_required:
@@ -148,7 +148,7 @@ options:
     type: int
     default: 2
   force:
-    description: Write the pair even when it is right already.
+    description: Write the artifacts even when they are right already.
     type: bool
     default: false
 attributes:
@@ -156,7 +156,7 @@ attributes:
     description: Streams without writing, so that the predicted hashes and release id are exact.
     support: full
   diff_mode:
-    description: Shows the sizes and hashes of the pair before and after.
+    description: Shows the sizes and hashes of the artifacts before and after.
     support: full
 requirements:
   - python >= 3.11
@@ -198,7 +198,7 @@ release_id:
   type: str
   sample: 3f0a9c1d22b45e67
 artifacts:
-  description: The INT8 pair, each with path, name, size in bytes and sha256.
+  description: The artifacts, each with path, name, size in bytes and sha256.
   returned: success
   type: list
   elements: dict
@@ -227,12 +227,12 @@ manifest:
   type: dict
 verified:
   description: Whether the model ran, a note, and the time and memory of the child processes.
-  returned: when a pair was written with O(verify)
+  returned: when artifacts were written with O(verify)
   type: dict
 quality_path:
   description: A row for each mix of forms that was measured, with moved (nodes), forms (how many
     of them in which), figures, bytes, and predicted_cost (time of the matrix products by FP32's).
-  returned: when a pair was written with O(quality)
+  returned: when artifacts were written with O(quality)
   type: list
   elements: dict
 comparison:
@@ -251,7 +251,7 @@ notes:
   type: list
   elements: str
 folder:
-  description: The folder that the pair stands in.
+  description: The folder that the artifacts stand in.
   returned: success
   type: str
 elapsed_s:

@@ -25,8 +25,8 @@ options:
     type: dict
   path:
     description:
-      - In place of O(manifest), a folder with a pair and its manifest, such as a person brings to a
-        target. The files are compared with the manifest, which gets the section C(signed); its
+      - In place of O(manifest), a folder with artifacts and their manifest, such as a person brings
+        to a target. The files are compared with the manifest, which gets the section C(signed); its
         signature is written beside it, as C(NAME.manifest.json.sig).
     type: path
   verdict:
@@ -144,9 +144,9 @@ def _require_whole(folder: Path, listed: Mapping[str, Any]) -> None:
     wrong = [f"{folder / row['name']}: {row['problem']}" for row in rows if not row["ok"]]
     if wrong:
         raise ModelOpsError(
-            "the pair is not what the manifest says: " + "; ".join(wrong),
+            "the artifacts are not what the manifest says: " + "; ".join(wrong),
             where=folder,
-            remedy="Copy the pair again from the builder, then sign it.",
+            remedy="Copy the artifacts again from the builder, then sign them.",
         )
 
 

@@ -13,7 +13,7 @@ description:
   - The input is C(audio_codes), int64 [1, 16, I(steps)], values 0 to 1023. The output is
     C(mel_features), float32 [1, 2048, I(steps) * I(upsample)].
   - Equal options give equal bytes on every host. Nothing is believed from an earlier run. An
-    existing pair is left alone only when making it again gives its very bytes.
+    existing one is left alone only when making it again gives its very bytes.
   - New files are written beside their names and renamed, the weights first. An old graph is
     removed before, so that it never meets new weights.
   - At 200 MB and other options default, stock dynamic INT8 misses a cosine of 0.98 per tensor and
@@ -46,7 +46,7 @@ options:
     default: 6.0
 attributes:
   check_mode:
-    description: Compares the pair with what would be written, and writes nothing.
+    description: Compares the files with what would be written, and writes nothing.
     support: full
   diff_mode:
     description: There is none.
@@ -77,7 +77,7 @@ EXAMPLES = r"""
 RETURN = r"""
 artifacts:
   description: The graph and the weights, each with path, size in bytes and sha256. In check mode
-    size and sha256 are null when the pair would be written.
+    size and sha256 are null when the files would be written.
   returned: success
   type: list
   elements: dict

@@ -189,7 +189,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 def check_destination(dest: Path, dest_data: Path, sources: list[Path]) -> None:
-    """Refuse names that a pair cannot be written to; the source is never one.
+    """Refuse names that artifacts cannot be written to; the source is never one.
 
     The folder itself may be missing: who writes makes it.
 

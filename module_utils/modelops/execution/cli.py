@@ -224,7 +224,7 @@ def _show_quantized(result: Result) -> None:
     forms: dict[str, int] = defaultdict(int)
     for node in result["manifest"]["nodes"]:
         forms[node["form"]] += 1
-    print("written" if result["changed"] else "unchanged: the pair is right already")
+    print("written" if result["changed"] else "unchanged: the artifacts are right already")
     for entry in result["artifacts"]:
         print(f"  {entry['path']}  {size(entry['size'])}  {entry['sha256']}")
     int8 = sum(entry["size"] for entry in result["artifacts"])
@@ -345,14 +345,14 @@ COMMANDS = {
     ),
     "manifest": Command(
         "artifact_manifest",
-        "Verify the pair in a folder against its manifest and SHA256SUMS",
+        "Verify the artifacts in a folder against their manifest and SHA256SUMS",
         {"path": "FOLDER"},
         _show_manifest,
         {"state": "verified", "manifest": None, "places": []},
     ),
     "sign": Command(
         "release_sign",
-        "Sign the pair in a folder that a person brings to a target",
+        "Sign the artifacts in a folder that a person brings to a target",
         {"path": "FOLDER"},
         _show_signed,
         {"manifest": None},

@@ -42,7 +42,7 @@ def copy_pair(
     todo = [entry for entry in wanted if entry["name"] not in right]
     if todo and not check_mode:
         dest.mkdir(parents=True, exist_ok=True)
-        require_space(dest, sum(entry["size"] for entry in todo), "the incoming pair")
+        require_space(dest, sum(entry["size"] for entry in todo), "the incoming artifacts")
         for entry in todo:
             copy_file(source / entry["name"], dest / entry["name"], entry)
     return [entry["name"] for entry in todo]
@@ -97,7 +97,7 @@ def copy_file(source: Path, dest: Path, entry: Mapping[str, Any]) -> None:
             raise ModelOpsError(
                 f"SHA-256 {found} of {size} bytes instead of {entry['sha256']} of {entry['size']}",
                 where=source,
-                remedy="Run the quantize phase again; something changed the pair.",
+                remedy="Run the quantize phase again; something changed the artifacts.",
                 reason=DAMAGED,
             )
         rename_durable(part, dest)

@@ -77,7 +77,7 @@ def build(
     nodes: Iterable[Mapping[str, Any]],
     versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the manifest of a pair as a dictionary."""
+    """Return the manifest of artifacts as a dictionary."""
     files = [_entry(a) for a in artifacts]
     return {
         "schema": SCHEMA,

@@ -123,7 +123,7 @@ def model_of(arguments: Mapping[str, Any]) -> str:
     if arguments.get("name"):
         return str(arguments["name"])
     if isinstance(listed := arguments.get("manifest"), Mapping):
-        # A person may call his pair as he likes; only a release's has the name of its model.
+        # A person may call his artifacts as he likes; only a release's have the name of its model.
         model = names.model_of(listed.get("artifacts", []))
         own = any(each["name"] == names.of(model).int8 for each in listed.get("artifacts", []))
         return model if own else ""

@@ -1,4 +1,4 @@
-"""Push an artifact pair to a target's sshd over SFTP, resumable at any byte (asyncssh).
+"""Push artifacts to a target's sshd over SFTP, resumable at any byte (asyncssh).
 
 The key pair is made in this process's memory. Its public half is published in a file, and the push
 begins when the target lets it in; the private half never leaves the process.
@@ -142,7 +142,7 @@ class _Job:
         free = found.bavail * found.frsize
         if free < needed:
             raise ModelOpsError(
-                f"not enough room for the pair: {needed:,} bytes needed, {free:,} bytes free",
+                f"not enough room for the artifacts: {needed:,} bytes needed, {free:,} bytes free",
                 where=f"{self._where.host}:{self._where.folder}",
                 remedy="Free space on the target's disk, and run again.",
             )
@@ -173,7 +173,7 @@ class _Job:
             raise ModelOpsError(
                 f"SHA-256 {digest.hexdigest()} instead of {entry['sha256']}",
                 where=path,
-                remedy="Run the quantize phase again; something changed the pair.",
+                remedy="Run the quantize phase again; something changed the artifacts.",
             )
         await self._soon(sftp.posix_rename(part, final))
         return True

@@ -70,7 +70,7 @@ def check_session(params: Mapping[str, Any], gpu: bool) -> list[Finding]:
 
 
 def check_ssh(targets: Iterable[Mapping[str, Any]], limit_s: float) -> list[Finding]:
-    """Check that the targets' SSH servers answer here: a problem where the pair goes that way.
+    """Check that the targets' SSH servers answer here: a problem where the artifacts go that way.
 
     Args:
         targets: `name`, `host`, `port`, and `needed`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import json
 import os
@@ -19,10 +18,9 @@ from ..base import memory, processor, programs
 from ..base.errors import ModelOpsError
 from ..base.finding import Finding, finding
 from ..base.units import size
-from ..measuring import inputs_file, needs
+from ..measuring import needs
 from ..model import declared
-from ..model.declared import Declared, Dim
-from . import trial
+from . import fp32, trial
 
 # In an environment's answer, before the rows as JSON.
 MARK = "@@rows@@"
@@ -102,13 +100,13 @@ def check_memory(model: Path, int8: Path, share: float, mode: str, samples: int)
         samples: whose outputs stay in memory in turn.
     """
     try:
-        fp32 = needs.of(model)
+        source = needs.of(model)
         made = needs.of(int8) if int8.is_file() else None
     except (ModelOpsError, OSError):
         return []  # the model's own row tells
-    candidate = made or needs.Load(int(fp32.weights * min(share, 1.0)), 0, fp32.outputs)
+    candidate = made or needs.Load(int(source.weights * min(share, 1.0)), 0, source.outputs)
     modes = needs.MODES if mode == needs.AUTO else [mode]
-    needed = needs.table(fp32, candidate, samples, modes)
+    needed = needs.table(source, candidate, samples, modes)
     available = memory.available_bytes()
     fits = [name for name, count in needed.items() if available is None or count <= available]
     value = "unknown" if available is None else size(available)
@@ -162,7 +160,7 @@ def check_folder(path: Path, free: int, later: bool = False, spared: bool = Fals
 
     Args:
         later: the run makes the folder: the one above it is looked at while it is missing.
-        spared: a pair is there, and without a change none is written: less room is advice.
+        spared: artifacts are there, and without a change none are written: less room is advice.
     """
     if later and not path.exists():
         path = path.parent
@@ -183,104 +181,10 @@ def check_folder(path: Path, free: int, later: bool = False, spared: bool = Fals
             f"disk of {path}",
             left >= free,
             f"{left:,} bytes free",
-            f">= {free:,} bytes" + (" for another pair" if spared else ""),
+            f">= {free:,} bytes" + (" for new artifacts" if spared else ""),
             "Free space on this disk.",
             "advice" if spared else "problem",
         ),
-    ]
-
-
-def check_model(path: Path) -> Finding:
-    """Check that an FP32 model is present and whole.
-
-    Every tensor's bytes must be there, so far as this Python can tell: with onnx their shapes say
-    how many there are. That they are the right ones is known later, from the manifest's hashes.
-    """
-    remedy = "Copy the FP32 model there again, all of its files."
-    try:
-        value = _whole(path)
-    except ModelOpsError as error:
-        why = str(error).removeprefix(f"{path}: ")
-        return finding(f"FP32 model {path}", False, why, "present and whole", remedy)
-    return finding(f"FP32 model {path}", True, value, "present and whole", remedy)
-
-
-def _whole(path: Path) -> str:
-    try:
-        from ..model.reader import read_model, validate
-    except ImportError:
-        sizes = declared.check_files(path, declared.read(path))
-    else:
-        files = {path, *validate(read_model(path), path)}
-        sizes = {file.name: file.stat().st_size for file in files}
-    return ", ".join(f"{name} {sizes[name]:,} bytes" for name in sorted(sizes))
-
-
-def check_outputs(model: Declared, expected: Mapping[str, Any]) -> list[Finding]:
-    """Check that a graph declares the outputs that are expected: names, and numbers of dimensions.
-
-    A dimension that the graph leaves open (a symbol, or nothing) may be any, and the row says so.
-
-    Args:
-        expected: the shape of each output, a list of numbers; others are not looked at.
-    """
-    return [_output(name, wanted, model.outputs) for name, wanted in expected.items()]
-
-
-def _output(name: str, wanted: Any, outputs: Mapping[str, list[Dim] | None]) -> Finding:
-    remedy = "Copy the right model there, or correct sarai_expected_outputs."
-    row = functools.partial(finding, f"output {name}")
-    if not isinstance(wanted, list) or not all(type(size) is int for size in wanted):
-        return row(False, wanted, "a list of whole numbers", "Correct sarai_expected_outputs.")
-    if name not in outputs:
-        value = f"there is none; the graph has {', '.join(outputs)}"
-        return row(False, value, wanted, remedy)
-    shape = outputs[name]
-    if shape is None:
-        return row(True, "a shape that the graph leaves open", wanted, "")
-    same = len(shape) == len(wanted) and all(
-        a == b for a, b in zip(shape, wanted, strict=True) if isinstance(a, int)
-    )
-    open_ = any(not isinstance(dim, int) for dim in shape)
-    value = f"[{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
-    return row(same, value + (", names may be any number" if open_ else ""), wanted, remedy)
-
-
-def check_inputs(model: Declared, inputs: Mapping[str, Any]) -> list[Finding]:
-    """Check that a file of real inputs fits a model.
-
-    Args:
-        inputs: `file`, and `samples` (see inputs_file.samples) or the `problem` with it.
-    """
-    if not inputs:
-        return []
-    wrong = [inputs["problem"]] if inputs["problem"] else []
-    wrong += inputs_file.problems(inputs["samples"], model.inputs)
-    count = len(inputs["samples"])
-    value = "; ".join(wrong) or f"{count} samples"
-    return [
-        finding(
-            f"inputs {inputs['file']}", not wrong, value, "they fit the model", inputs_file.REMEDY,
-            name="inputs",
-        )
-    ]  # fmt: skip
-
-
-def model_bytes(path: Path) -> int:
-    """Return the size of a pair in bytes; files that are missing count nothing."""
-    pair = (path, path.with_name(f"{path.name}.data"))
-    return sum(file.stat().st_size for file in pair if file.is_file())
-
-
-def check_size(model: Path, wanted: int) -> list[Finding]:
-    """Check the size of an FP32 model's data file, where it is there and its size is known."""
-    data = model.with_name(f"{model.name}.data")
-    if not wanted or not data.is_file():
-        return []
-    size = data.stat().st_size
-    remedy = "Copy the FP32 pair there again, or correct preflight_model_bytes."
-    return [
-        finding(f"size of {data}", size == wanted, f"{size:,} bytes", f"{wanted:,} bytes", remedy)
     ]
 
 
@@ -308,7 +212,7 @@ def check_clock(now: float, told: float, skew_s: float, delay_s: float) -> Findi
 
 def check_inside(packages: Iterable[str], model: str) -> list[Finding]:
     """Check what needs the environment's own Python, which runs this."""
-    return [*check_packages(packages), check_model(Path(model))]
+    return [*check_packages(packages), fp32.check_model(Path(model))]
 
 
 def check_environment(python: Path, params: Mapping[str, Any]) -> list[Finding]:
@@ -340,7 +244,7 @@ def check_environment(python: Path, params: Mapping[str, Any]) -> list[Finding]:
             "The phase runtime makes it." if later else _other_name(python),
             "advice" if later else "problem", "environment",
         ),
-        check_model(Path(params["model"])),
+        fp32.check_model(Path(params["model"])),
     ]  # fmt: skip
 
 
@@ -359,7 +263,7 @@ def check_runs(params: Mapping[str, Any], python: Path) -> list[Finding]:
         model = declared.read(Path(params["model"]))
     except ModelOpsError:
         return []  # the model's own row tells
-    rows = check_outputs(model, params["outputs"]) + check_inputs(model, params["inputs"])
+    rows = fp32.check_outputs(model, params["outputs"]) + fp32.check_inputs(model, params["inputs"])
     if params["session"]:
         rows += trial.check_session(python, model, False, False, params["call_limit_s"])
     return rows
@@ -369,7 +273,6 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     """Run every check that the parameters of the module host_check ask for."""
     now = time.time()
     model = Path(params["model"])
-    fp32 = model_bytes(model)
     rows = [check_python(params["python"])]
     python = Path(params["environment"] or sys.executable)
     if python == Path(sys.executable):
@@ -377,13 +280,13 @@ def check_host(params: Mapping[str, Any]) -> list[Finding]:
     else:
         rows += check_environment(python, params)
     rows += check_runs(params, python)
-    rows += check_size(model, params["data_bytes"])
+    rows += fp32.check_size(model, params["data_bytes"])
     int8 = Path(params["spared_by"])
     if params["measure_mode"] != "none":
         rows += check_processor(processor.cpu())
         samples = len(params["inputs"].get("samples", ())) or params["samples"]
         rows += check_memory(model, int8, params["disk_factor"], params["measure_mode"], samples)
-    folder, room = Path(params["folder"]), int(fp32 * params["disk_factor"])
+    folder, room = Path(params["folder"]), int(fp32.model_bytes(model) * params["disk_factor"])
     rows += check_folder(folder, room, params["folder_later"], int8.is_file())
     if params["apart_from"]:
         rows += check_apart(folder, Path(params["apart_from"]))

@@ -175,7 +175,7 @@ def test_no_room(sender):
         "h1", f"sudo mount -t tmpfs -o size=4m none {FOLDER}; sudo chown {USER} {FOLDER}"
     )
     try:
-        assert "not enough room for the pair" in sender.push()["error"]
+        assert "not enough room for the artifacts" in sender.push()["error"]
     finally:
         sender.bed.ssh("h1", f"sudo umount {FOLDER}")
 
