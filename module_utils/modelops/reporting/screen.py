@@ -26,7 +26,7 @@ PHASES: Mapping[str, str] = {
     "activate": "activate",
     "activate/commit": "commit",
     "activate/revert": "revert",
-    "activate/withdraw": "revert",
+    "activate/refused": "revert",
     "validate": "validate",
     "report": "report",
     "rollback": "rollback",
