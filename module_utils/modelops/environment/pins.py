@@ -17,6 +17,7 @@ from typing import Any
 
 from ..base.errors import ModelOpsError
 
+_REMEDY = "Pin one version with its SHA-256 a line, as the files in requirements/ do."
 _PIN = re.compile(
     r"(?P<name>[\w.-]+)(\[.*?\])?\s*==\s*(?P<version>[^\s;*]+)\s*(;\s*(?P<marker>.*?)\s*)?"
     r"(?P<hashes>(\s+--hash=sha256:[0-9a-f]{64})+)"
@@ -60,14 +61,16 @@ def read_pins(text: str, environment: Mapping[str, str]) -> dict[str, Pin]:
         match = _PIN.fullmatch(line.strip())
         if match is None:
             raise ModelOpsError(
-                "neither one version nor a SHA-256", where=f"requirements: {line.strip()[:100]}"
+                "neither one version nor a SHA-256",
+                where=f"requirements: {line.strip()[:100]}",
+                remedy=_REMEDY,
             )
         if match["marker"] and not holds(match["marker"], environment):
             continue
         pin = Pin(normal(match["name"]), match["version"],
                   frozenset(re.findall("sha256:([0-9a-f]{64})", match["hashes"])))  # fmt: skip
         if pins.setdefault(pin.name, pin) != pin:
-            raise ModelOpsError("pinned twice", where=f"requirements: {pin.name}")
+            raise ModelOpsError("pinned twice", where=f"requirements: {pin.name}", remedy=_REMEDY)
     return pins
 
 
@@ -100,7 +103,9 @@ def holds(marker: str, environment: Mapping[str, str]) -> bool:
         return bool(_value(ast.parse(marker, mode="eval").body, environment))
     except (SyntaxError, KeyError, IndexError) as error:
         raise ModelOpsError(
-            f"this marker is not understood ({error!r})", where=f"requirements: {marker}"
+            f"this marker is not understood ({error!r})",
+            where=f"requirements: {marker}",
+            remedy="Let it ask for the system and the version of Python alone.",
         ) from None
 
 

@@ -52,7 +52,11 @@ def download(folder: Path, requirements: Iterable[Path], platforms: list[str], p
                 "--dest", str(folder), "--requirement", str(chosen),
             ]  # fmt: skip
             if subprocess.run(command, check=False).returncode:  # noqa: S603 - this Python
-                raise ModelOpsError("pip download failed", where=file)
+                raise ModelOpsError(
+                    "pip download failed",
+                    where=file,
+                    remedy="Look above for what pip said, and run again: what is there is kept.",
+                )
     for wheel in folder.glob("*.whl"):
         if sha256_file(wheel) not in known:
             remove(wheel)

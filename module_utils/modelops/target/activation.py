@@ -122,13 +122,15 @@ def commit(change: Change, release: str, *, by: str, verdict: str, check_mode: b
     # Check mode did not activate what it is asked to commit, so it cannot look at it.
     if state["active"] != release and not check_mode:
         raise ModelOpsError(
-            f"release {release} is not active, {state['active']} is", where=store.root
+            f"release {release} is not active, {state['active']} is",
+            where=store.root,
+            remedy="Somebody went back meanwhile: see playbooks/status.yml, and run again.",
         )
     if not check_mode and (wrong := _not_live(store, state, release)):
         raise ModelOpsError(
-            "the live pair is not whole: " + "; ".join(wrong),
+            "the live artifacts are not whole: " + "; ".join(wrong),
             where=store.root,
-            remedy="Run quantize.yml again, which repairs it, or rollback.yml.",
+            remedy="Run quantize.yml again, which repairs them, or rollback.yml.",
         )
     if state["active"] != release or not state["confirmed"]:
         record(change.state, "committed", release, by, verdict)

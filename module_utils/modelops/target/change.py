@@ -301,9 +301,9 @@ def require_way_back(store: Store, listed: Mapping[str, Any] | None) -> None:
     wrong = store.fp32_problems(list(listed["source"]) if listed else None, listed is not None)
     if wrong:
         raise ModelOpsError(
-            "the FP32 pair, the way back, is not whole: " + "; ".join(wrong),
+            "FP32, which a way back needs, is not whole: " + "; ".join(wrong),
             where=store.root,
-            remedy="Copy the FP32 pair that was quantized there again. Nothing was changed.",
+            remedy="Copy the FP32 files that were quantized there again. Nothing was changed.",
         )
 
 
