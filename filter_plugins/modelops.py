@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 # The package travels to hosts as ansible.module_utils.modelops; here it is imported as it lies.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
+from modelops.acceptance import complaints, document, evaluation, promises
 from modelops.base import host_text, transport
 from modelops.base.errors import ModelOpsError
 from modelops.base.finding import Finding
@@ -107,6 +108,11 @@ def unit_memory(text: str) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
+    "acceptance_broken": promises.failed,
+    "acceptance_complaints": complaints.parse,
+    "acceptance_document": document.of,
+    "acceptance_evaluation": evaluation.figures,
+    "acceptance_judged": promises.judge,
     "batches": batches.batches,
     "checked_manifest": checked_manifest,
     "config_findings": config_findings,

@@ -28,6 +28,11 @@ class How(NamedTuple):
 
 
 HOW = {
+    "acceptance_evaluation": How(
+        posix_only="the service is a Linux target's.", hidden=("question",)
+    ),
+    "acceptance_figures": How(posix_only="samples are a Linux target's."),
+    "acceptance_report": How(posix_only="the page is the controller's."),
     "artifact_copy": How(background=True),
     "artifact_manifest": How(background=True),
     "artifact_push": How(),  # in two steps of its own

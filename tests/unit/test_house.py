@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HOUSE = ROOT / "module_utils" / "modelops"
 MAY_IMPORT = {
+    "acceptance": {"base", "judging", "target"},
     "base": set(),
     "model": {"base"},
     "judging": {"base"},
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "target": {"base", "model", "pair", "config", "signing"},
     "preflight": {"base", "model", "measuring", "judging"},
     "diagnosis": {"base", "pair", "target"},
-    "reporting": {"base", "judging", "pair"},
+    "reporting": {"acceptance", "base", "judging", "pair"},
     "execution": {"base", "judging"},
 }
 FOLDERS = sorted(path.name for path in HOUSE.iterdir() if (path / "__init__.py").is_file())
@@ -59,7 +60,7 @@ def test_a_folder_imports_what_it_may(folder):
     assert "Imports" in text
 
 
-@pytest.mark.parametrize("folder", ["base", "target", "diagnosis"])
+@pytest.mark.parametrize("folder", ["base", "target", "diagnosis", "acceptance"])
 def test_what_runs_on_a_target_needs_the_standard_library_alone(folder):
     """-S leaves the installed packages out."""
     names = [f"modelops.{folder}.{path.stem}" for path in sorted((HOUSE / folder).glob("*.py"))]

@@ -176,6 +176,16 @@ def _is_number(value: Any) -> bool:
     return fine or value in ("nan", "inf", "-inf")
 
 
+def _is_amount(value: Any) -> bool:
+    """Tell of a number that is not negative, and finite."""
+    fine = isinstance(value, int | float) and not isinstance(value, bool)
+    return fine and 0 <= value < 1 << 63
+
+
+def _is_share(value: Any) -> bool:
+    return _is_amount(value) and value <= 1
+
+
 def _is_release(value: Any) -> bool:
     return isinstance(value, str) and bool(manifest.RELEASE_ID.fullmatch(value))
 
@@ -249,12 +259,38 @@ _SERVED = _fields(
 # Its time is compared with the clock: a whole number, as a count is.
 _LOCK = _fields({}, {"owner": _is_text, "process": _is_line, "expires": _is_bytes})
 
+_SEEN: dict[str, Check] = {"count": _is_bytes, "share": _is_share}
+_MAYBE = _or_none(_is_amount)
+# See modelops.acceptance.figures.
+_WATCHED = _fields({
+    "probe": _fields({**_SEEN, "p50_s": _MAYBE, "moves": _is_bool, "asked": _is_bytes}),
+    "requests": _fields({
+        **_SEEN, "p50_s": lambda value: value == "inf" or _MAYBE(value), "moves": _is_bool}),
+    "memory": _fields({**_SEEN, "p99_bytes": _MAYBE, "moves": _is_bool}),
+    "cache": _fields({
+        **_SEEN, "rate": _MAYBE, "low": _MAYBE, "high": _MAYBE, "asked": _MAYBE,
+        "moves": _is_bool}),
+    "journal": _fields({
+        **_SEEN, "deaths": _dict_of(_is_bytes), "out_of_memory": _is_bytes,
+        "restarts": _is_bytes}),
+    "trend": _list_of(lambda row: _list_of(_MAYBE)(row) and len(row) == 3 and row[0] is not None),
+})  # fmt: skip
+
 # What every module may send, and what each one does.
 _EVERY: dict[str, Check] = {
     "changed": _is_said, "failed": _is_said, "msg": _is_text, "reason": _is_line,
     "problems": _list_of(_is_text), "notes": _list_of(_is_text), "lock": _LOCK,
 }  # fmt: skip
 _MODULES: dict[str, dict[str, Check]] = {
+    "acceptance_evaluation": {
+        "answers": _list_of(_fields(
+            {"file": _is_line, "text": _is_line, "emotion": _is_line, "problem": _is_line})),
+    },
+    "acceptance_figures": {
+        "release": lambda value: value in ("", "fp32") or _is_release(value),
+        "windows": _dict_of(_WATCHED), "damaged": _is_bytes,
+    },
+    "acceptance_report": {"text": _is_text},
     "artifact_copy": {
         "copied": _list_of(manifest.is_file_name), "moved": _list_of(manifest.is_file_name),
     },

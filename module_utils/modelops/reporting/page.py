@@ -5,7 +5,7 @@ The templates escape all that they show; only the plots come as markup, from pyg
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from ..judging import table
 from ..pair import names
 from . import plots, views
 
-VERDICTS = {"pass": "good", "fail": "bad", "inconclusive": "open", "not_applicable": "none"}
+VERDICTS = {
+    "pass": "good", "fail": "bad", "inconclusive": "open", "not yet": "open",
+    "not_applicable": "none",
+}  # fmt: skip
 # What releases are compared by over time, on the host that serves them.
 HISTORY = (("latency P50", "p50_s", seconds), ("peak memory", "peak_rss_bytes", size))
 
@@ -36,8 +39,8 @@ def report(found: Mapping[str, Any], history: Iterable[Mapping[str, Any]], folde
         _host(number, host, rows, found, (source, artifacts))
         for number, (host, rows) in enumerate(found["tables"].items(), 1)
     ]
-    return _page(
-        folder, "report.html.j2", found=found, hosts=hosts, kind=kind, header=table.header(kind),
+    return rendered(
+        [folder], "report.html.j2", found=found, hosts=hosts, kind=kind, header=table.header(kind),
         files=[*found["source"], *found["artifacts"]], source=source, artifacts=artifacts,
         tiles=_tiles(found, source, artifacts), facts=views.facts(found), **_tables(found),
         time_line=plots.time_line(found["timeline"], "time-line"), released=_released(found),
@@ -60,12 +63,17 @@ def index(history: Iterable[Mapping[str, Any]], folder: Path) -> str:
             )
             for title, field, _ in HISTORY
         ]
-    return _page(folder, "index.html.j2", history=rows, plots=[plot for plot in drawn if plot])
+    return rendered([folder], "index.html.j2", history=rows, plots=[plot for plot in drawn if plot])
 
 
-def _page(folder: Path, name: str, **values: Any) -> str:
+def rendered(folders: Sequence[Path], name: str, **values: Any) -> str:
+    """Write a page of a template, which escapes all that it shows.
+
+    Args:
+        folders: where it lies, and what it imports.
+    """
     environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     filters = {

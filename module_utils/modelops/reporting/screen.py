@@ -32,6 +32,7 @@ PHASES: Mapping[str, str] = {
     "rollback": "rollback",
     "status": "status",
     "diagnose": "diagnose",
+    "acceptance": "acceptance",
     "setup_target": "set up",
 }
 # Where the phases of a release stand on the owner's checklist.
@@ -47,6 +48,7 @@ SPANISH: Words = {
     "transfer": "transferencia", "activate": "activación", "validate": "validación",
     "commit": "confirmación", "revert": "reversión", "report": "informe",
     "rollback": "vuelta atrás", "status": "estado", "diagnose": "diagnóstico",
+    "acceptance": "aceptación",
     "set up": "preparación",
     "host": "equipo", "hosts": "equipos", "changed": "con cambios", "failed": "con fallos",
     "would change": "cambiarían", "unreachable": "sin respuesta", "rescued": "con rescate",
