@@ -29,6 +29,7 @@ from modelops.pair import known_golden, known_release, names, pinned, received
 from modelops.pair import manifest as manifests
 from modelops.preflight import rows, unreachable
 from modelops.reporting import event, gather
+from modelops.signing import look
 from modelops.target import units, validation
 
 Values = Mapping[str, Any]
@@ -148,6 +149,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "run_identity": controller.identity,
     "service_refuses": validation.refuses,
     "service_serves": validation.service_serves,
+    "signing_ready": look.of_controller,
     "status_table": status.text,
     "unit_memory": unit_memory,
     "unit_name": unit_name,

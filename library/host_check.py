@@ -8,9 +8,9 @@ DOCUMENTATION = r"""
 module: host_check
 short_description: Check a builder or a target before anything is touched
 description:
-  - Looks at the Python and its packages, the FP32 model, the memory, the folder and its disk, and
-    returns a row for each. It never fails for what it finds and never changes anything, so that
-    the caller can list the problems of every host at once.
+  - Looks at the Python and its packages, the FP32 model, the memory, the folder and its disk, at
+    what it asks of signed releases, and returns a row for each. It never fails for what it finds
+    and never changes anything, so that the caller can list the problems of every host at once.
 version_added: "0.1.0"
 options:
   python:
@@ -103,6 +103,14 @@ options:
     description: Seconds that the Python of O(environment) may take.
     type: float
     default: 60.0
+  signing:
+    description:
+      - What is asked about signed releases - C(model), C(trust_dir), C(serials_dir), whether the
+        run requires a signature (C(required)), whether the release is the one that the controller
+        made (C(brings)), and the public key that signs it (C(key), in base64, empty without one).
+        Nothing is asked by default.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: It only looks.
@@ -138,6 +146,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.modelops.execution.module_result import conclude
 from ansible.module_utils.modelops.preflight.host import check_host
+from ansible.module_utils.modelops.signing import look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,6 +177,7 @@ MODULE: dict[str, Any] = {
         "clock_skew_s": {"type": "float", "default": 60.0},
         "clock_delay_s": {"type": "float", "default": 30.0},
         "call_limit_s": {"type": "float", "default": 60.0},
+        "signing": {"type": "dict", "default": {}},
     },
     "supports_check_mode": True,
 }
@@ -175,7 +185,9 @@ MODULE: dict[str, Any] = {
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:  # noqa: ARG001
     """Look at the host; check mode is no different."""
-    return {"changed": False, "findings": check_host(params)}
+    asked = params["signing"]
+    found = check_host(params) + (look.of_target(asked) if asked else [])
+    return {"changed": False, "findings": found}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Outcome, Site
 from modelops.pair import manifest
+from modelops.signing import ssh_keygen
 
 FP32 = "models/onnx/agi_audio_core.onnx"
 INT8 = "models/onnx/agi_audio_core_int8.onnx"
@@ -58,13 +59,16 @@ def in_service(tmp_path_factory, sampled) -> Path:
     signed = Signed(Site(folder))
     assert signed.good("playbooks/keys.yml", "--check").changed == {"target1": 2}
     assert not signed.key.exists()
-    signed.refused("sign_key names", "playbooks/keys.yml makes the pair")
+    signed.refused("there is no public key", "playbooks/keys.yml makes a key pair")
     told = signed.good("playbooks/keys.yml")
     said = " ".join(told.output.split())
     assert "SHA256:" in said and "ssh-keygen -p" in said
     assert signed.good("playbooks/keys.yml").changed == {}
     # A target that was told takes signed releases alone, and FP32 serves meanwhile.
-    signed.refused("not signed", "rollback.yml", sign_key="")
+    signed.refused("signed releases alone", "Name a key in the inventory", sign_key="")
+    skipped = signed.run("quantize.yml", "--skip-tags preflight", sign_key="")
+    said = " ".join(skipped.output.split())
+    assert skipped.rc != 0 and "not signed" in said and "rollback.yml" in said, skipped.output
     signed.refused("sign_releases is required", sign_key="", sign_releases="required")
     assert signed.site.named_model() == FP32
     signed.good("quantize.yml", "--check")
@@ -121,6 +125,22 @@ def test_a_forged_release_is_no_way_back(signed):
         "not the one that was signed", str(kept), playbook="rollback.yml", rollback_to="last_good"
     )
     assert signed.site.named_model() == FP32
+
+
+def test_preflight_knows_that_a_key_may_not_sign_here(signed, tmp_path):
+    other = Signed(Site(tmp_path / "other"))
+    other.key.parent.mkdir(parents=True)
+    ssh_keygen.make_key(other.key, "somebody else's")
+    outcome = signed.run(
+        "playbooks/preflight.yml", sign_key=str(other.key), preflight_json=str(tmp_path / "told")
+    )
+    rows = json.loads((tmp_path / "told").read_text())["hosts"]
+    level = {
+        host: [row["level"] for row in told if row["id"] == "signing"]
+        for host, told in rows.items()
+    }
+    assert level == {"builder": ["ok"], "target1": ["problem"]} and outcome.rc != 0
+    assert "may not sign for modelops-release@agi_audio_core" in " ".join(outcome.output.split())
 
 
 def test_what_a_person_brings_needs_its_signature(signed):

@@ -60,6 +60,7 @@ def _findings(host: Host) -> list[Finding]:
     for found in looks or [{"msg": "its tasks did not run"}]:
         rows += found["findings"] if "findings" in found else [_not_looked_at(found)]
     rows += host.get("__preflight_units", [])
+    rows += host.get("__preflight_signing", {}).get("findings", [])
     if "__sarai_service_look" in host:
         rows += _service(host["__sarai_service_look"], host.get("sarai_service_manager", ""))
     if "__sarai_config_read" in host:

@@ -26,7 +26,7 @@ from . import signers, ssh_keygen, sshsig, trust
 
 SCHEMA = 1
 KEPT = 200  # entries, so that the file stays small
-PROBE = "modelops-check-mode"  # the namespace of what check mode signs to try the key
+PROBE = "modelops-check-mode"  # the namespace of what is signed only to try the key
 _FIELDS = {"release_id", "digest", "key", "signed", "signature"}
 
 
@@ -65,9 +65,7 @@ class Signing:
                 where=f"release {manifest['release_id']}",
                 remedy="Let quantize.yml judge it, or python -m modelops compare; then sign it.",
             )
-        kind, key = ssh_keygen.public_key(self.key)
-        signer = signers.own(self.model, kind, key)
-        self._require_not_revoked(key)
+        signer = self._signer()
         plain = signed.without(manifest)
         if not check_mode:
             self.ledger.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -81,6 +79,22 @@ class Signing:
             if not check_mode:
                 self._write([*entries, entry][-KEPT:])
             return self._told(plain, entry, changed=True)
+
+    def ready(self) -> signers.Signer:
+        """Return who signs here, when a release could be signed now.
+
+        A key in hardware is not tried: it waits for a touch.
+
+        Raises:
+            ModelOpsError: there is no such key, it is revoked or cannot sign, or the ledger is
+                not usable.
+        """
+        names.check(self.model)
+        signer = self._signer()
+        self.entries()
+        if not signer.kind.startswith("sk-"):
+            ssh_keygen.sign(b"ready\n", self.key, PROBE)
+        return signer
 
     def entries(self) -> list[dict[str, Any]]:
         """Return what was signed, the newest last.
@@ -106,7 +120,9 @@ class Signing:
     def _file(self) -> Path:
         return self.ledger / f"{self.model}.json"
 
-    def _require_not_revoked(self, key: str) -> None:
+    def _signer(self) -> signers.Signer:
+        kind, key = ssh_keygen.public_key(self.key)
+        signer = signers.own(self.model, kind, key)
         revoked = self.key.with_name(trust.REVOKED)
         if key in signers.revoked(signers.text_of(revoked)):
             raise ModelOpsError(
@@ -114,6 +130,7 @@ class Signing:
                 where=self.key,
                 remedy="playbooks/keys.yml --tags rotate makes a new one.",
             )
+        return signer
 
     def _fits(
         self, entry: Mapping[str, Any], plain: Mapping[str, Any], verdict: str,

@@ -8,12 +8,13 @@ Where there is no allowed_signers nothing is asked, unless the controller requir
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..base import closed, opener
 from ..base.errors import ModelOpsError
@@ -28,7 +29,17 @@ _LONGEST_SERIAL = 32  # bytes of its file
 _FP32 = "FP32 needs no signature: rollback.yml."
 _AGAIN = "Run quantize.yml again, from a controller that has the key: it signs the release anew."
 _ROTATE = "playbooks/keys.yml --tags rotate makes a new key."
+_INSTALL = "Install OpenSSH's ssh-keygen on this host (Debian: openssh-client)."
+_OTHERS = "others may let their own keys sign releases here"
 _BY_HAND = "What a person brings, python -m modelops sign FOLDER signs on that controller."
+
+
+class KeyProblem(NamedTuple):
+    """Why a key may not sign: as code knows it, in words, and what to do."""
+
+    reason: str
+    what: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,14 @@ class Trust:
         return cls(folder, serials, options["require_signature"], options["replay"])
 
     @property
+    def knows(self) -> bool:
+        """Whether root said here which keys may sign."""
+        return _is_there(self.folder / SIGNERS)
+
+    @property
     def asks(self) -> bool:
         """Whether a release needs a signature here."""
-        return self.required or _is_there(self.folder / SIGNERS)
+        return self.required or self.knows
 
     def require(
         self, model: str, content: bytes, signature: str, where: object, *, fresh: bool = False
@@ -151,10 +167,10 @@ class Trust:
             for name, content in files.items()
             if content != signers.text_of(self.folder / name)
         ]
-        if not _is_there(self.folder / SIGNERS) and SIGNERS not in news:
+        if not self.knows and SIGNERS not in news:
             news.append(SIGNERS)
         for name in news:
-            closed.require(self.folder / name, "others may let their own keys sign releases here")
+            closed.require(self.folder / name, _OTHERS)
             if not check_mode:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
                 write_atomic(self.folder / name, files[name].encode())
@@ -193,13 +209,13 @@ class Trust:
                 f"{_AGAIN} {_BY_HAND}",
             ) from None  # fmt: skip
         file, revoked = self.folder / SIGNERS, self.folder / REVOKED
-        if not _is_there(file):
+        if not self.knows:
             raise _refused(
                 "untrusting", f"a signature is required, and there is no {file}: no key may"
                 " sign releases here", where, "playbooks/keys.yml brings it to the targets.",
             )  # fmt: skip
         for path in (file, revoked):
-            closed.require(path, "others may let their own keys sign releases here")
+            closed.require(path, _OTHERS)
         with tempfile.TemporaryDirectory(prefix="modelops-verify-") as folder:
             kept = Path(folder, "signature")
             kept.write_text(signature, encoding="ascii")
@@ -207,44 +223,60 @@ class Trust:
             takes_back = revoked if _is_there(revoked) else None
             answer = ssh_keygen.verify(content, kept, name, file, takes_back)
         if answer.rc is None:
-            raise _refused(
-                "unverified", f"the signature cannot be verified: {answer.text}", where,
-                "Install OpenSSH's ssh-keygen on this host (Debian: openssh-client).",
-            )  # fmt: skip
+            what = f"the signature cannot be verified: {answer.text}"
+            raise _refused("unverified", what, where, _INSTALL)
         if answer.rc != 0:
             raise self._why(model, found, where, answer.text)
 
+    def key_problem(self, model: str, key: str) -> KeyProblem | None:
+        """Say why a key may not sign a model's releases here; None when it may.
+
+        Args:
+            key: the public key, in base64.
+
+        Raises:
+            ModelOpsError: a file of root's is no regular one, or larger than it may be.
+        """
+        name, shown = signers.namespace(model), sshsig.fingerprint(key)
+        file, revoked = self.folder / SIGNERS, self.folder / REVOKED
+        listed = [s for s in signers.read(signers.text_of(file)) if s.key == key]
+        ours = [s for s in listed if name in s.namespaces.split(",") or not s.namespaces]
+        if key in signers.revoked(signers.text_of(revoked)):
+            return KeyProblem("revoked", f"the key {shown}, which {revoked} takes back", _ROTATE)
+        if not ours:
+            return KeyProblem(
+                "unknown", f"the key {shown}, which may not sign for {name} ({file})",
+                "If the key is yours, playbooks/keys.yml lets it in.",
+            )  # fmt: skip
+        if all(signers.is_past(signer.valid_before, datetime.now(UTC)) for signer in ours):
+            return KeyProblem(
+                "expired", f"the key {shown}, whose time ended ({file}: {ours[0].valid_before})",
+                f"See that the clock is right. {_ROTATE}",
+            )  # fmt: skip
+        return None
+
+    def require_tools(self) -> None:
+        """Refuse where no signature can be verified, whatever release comes.
+
+        Raises:
+            ModelOpsError: others may write root's files, or there is no ssh-keygen.
+        """
+        for path in (self.folder / SIGNERS, self.folder / REVOKED):
+            closed.require(path, _OTHERS)
+        if not shutil.which(ssh_keygen.PROGRAM):
+            raise ModelOpsError(f"there is no {ssh_keygen.PROGRAM}", where="PATH", remedy=_INSTALL)
+
     def _why(self, model: str, found: sshsig.Signature, where: object, said: str) -> ModelOpsError:
         """Say why ssh-keygen refused a signature: it says so in a few words alone."""
-        name, key = signers.namespace(model), sshsig.fingerprint(found.key)
-        listed = [
-            s for s in signers.read(signers.text_of(self.folder / SIGNERS)) if s.key == found.key
-        ]
-        ours = [s for s in listed if name in s.namespaces.split(",") or not s.namespaces]
-        now = datetime.now(UTC)
+        name = signers.namespace(model)
         if found.namespace != name:
             return _refused(
                 "foreign", f"it is signed for {found.namespace!r}, not for {name}", where,
                 f"Bring a release of {model}. {_AGAIN}",
             )  # fmt: skip
-        if found.key in signers.revoked(signers.text_of(self.folder / REVOKED)):
-            return _refused(
-                "revoked", f"it is signed with the key {key}, which {self.folder / REVOKED} takes"
-                " back", where, f"{_AGAIN} {_ROTATE}",
-            )  # fmt: skip
-        if not ours:
-            return _refused(
-                "unknown", f"it is signed with the key {key}, which may not sign for {name}"
-                f" ({self.folder / SIGNERS})", where,
-                "If it is your key, playbooks/keys.yml lets it in; if not, somebody forged it."
-                f" {_AGAIN}",
-            )  # fmt: skip
-        if all(signers.is_past(signer.valid_before, now) for signer in ours):
-            return _refused(
-                "expired", f"it is signed with the key {key}, whose time ended"
-                f" ({self.folder / SIGNERS}: {ours[0].valid_before})", where,
-                f"{_AGAIN} {_ROTATE} See that the clock is right.",
-            )  # fmt: skip
+        if wrong := self.key_problem(model, found.key):
+            what = f"it is signed with {wrong.what}"
+            return _refused(wrong.reason, what, where, f"{wrong.remedy} {_AGAIN}")
         return _refused(
             "forged", f"the manifest is not the one that was signed ({said})", where,
             f"Look who changed it, or its signature. {_AGAIN}",
