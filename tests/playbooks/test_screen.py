@@ -340,7 +340,7 @@ def test_a_release_and_a_run_with_nothing_to_do(fresh):
         "commit", "report",
     ]  # fmt: skip
     assert any(line.startswith("measured on target1") for line in lines)
-    assert any("change: target1: Move the pair to the live names" in line for line in lines)
+    assert any("change: target1: Move the artifacts to the live names" in line for line in lines)
     again = run()
     assert not any("change:" in line for line in again)
     assert len(again) < len(lines) < 100

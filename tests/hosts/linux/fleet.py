@@ -23,7 +23,7 @@ CONFIG = NESTED  # the owner's file
 # Where a run is broken off: its phase, and the task that has just begun.
 PHASES = {
     "transfer": "transfer : Verify their SHA-256 and make them a release",
-    "activation": "activate : Move the pair to the live names",
+    "activation": "activate : Move the artifacts to the live names",
     "restart": "sarai_service : Restart it, wait until it is healthy",
     "validation": "validate : Measure the release against FP32 on the target",
     "commit": "activate : Commit the release",
