@@ -29,12 +29,15 @@ def test_what_runs_the_gate_says_so():
     assert 'CI: "true"' in (ROOT / ".github/workflows/ci.yml").read_text()
 
 
-@pytest.mark.parametrize(("profile", "of_400", "of_15"), [("ci", 400, 15), ("dev", 40, 5)])
-def test_a_profile_leaves_its_part_of_a_tests_own_number(profile, of_400, of_15):
+@pytest.mark.parametrize(
+    ("profile", "of_400", "of_15", "of_abc"), [("ci", 400, 15, "abc"), ("dev", 40, 5, "a")]
+)
+def test_a_profile_leaves_its_part_of_a_tests_own_number(profile, of_400, of_15, of_abc):
     before = settings.get_current_profile_name()
     settings.load_profile(profile)
     try:
         assert (examples.examples(400), examples.examples(15)) == (of_400, of_15)
+        assert "".join(examples.some("abc", 1)) == of_abc
         assert settings.default.deadline is None
     finally:
         settings.load_profile(before)

@@ -123,8 +123,8 @@ def test_broken_bytes_end_in_an_error_or_a_model(tmp_path, data):
 
 
 def test_memory_does_not_hold_an_inline_model(tmp_path):
-    """A weight of 256 MB inside the graph passes through a process that grows by far less."""
+    """A weight of 128 MB inside the graph passes through a process that grows by far less."""
     src = models.matmul(
-        tmp_path / "m.onnx", 8192, 8192, np.ones((8192, 8192), np.float32), external=False
+        tmp_path / "m.onnx", 4096, 8192, np.ones((4096, 8192), np.float32), external=False
     )
     assert growth(src, tmp_path / "o.onnx") < 48 << 20

@@ -17,6 +17,7 @@ import modelops
 import models
 import numpy as np
 import pytest
+from examples import some
 from kill_server import PHASES
 from modelops.quantizer.quantize import quantize
 from modelops.quantizer.recipe import Recipe
@@ -123,6 +124,10 @@ quantize(source, dest, Recipe(), proof=Proof(verify=True, quality=quality), prog
 """
 
 
+# Seconds after the phase began; the first hits the most phases in the middle.
+DELAYS = (0.01, 0, 0.002, 0.05, 0.1)
+
+
 @pytest.mark.parametrize(
     "phase",
     ["loading", "measuring", "ranking", "measuring the similarity with", "writing the pair"],
@@ -136,7 +141,7 @@ def test_kill_while_the_result_is_proven(tmp_path, phase):
     new = models.tree(clean)
     places = {"PYTHONPATH": str(Path(modelops.__file__).parent.parent), "TMPDIR": str(tmp_path)}
     before = {path.name for path in tmp_path.iterdir()}
-    for delay in (0, 0.002, 0.01, 0.05, 0.1):
+    for delay in some(DELAYS, 1):
         dest.mkdir()
         arguments = [str(source), str(dest / GRAPH), phase, str(delay)]
         # A pipe that the children inherit tells when the last of them has ended.
