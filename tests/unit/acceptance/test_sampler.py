@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import sampler as samplers
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelops.acceptance import samples
@@ -20,7 +21,7 @@ UNIT, OWN = "sarai.service", "modelops-acceptance@m.service"
 # ------------------------------------------------------------------ the ring
 
 
-@settings(max_examples=25)  # each sample is on the disk before the next
+@settings(max_examples=examples(25))  # each sample is on the disk before the next
 @given(
     steps=st.lists(st.integers(-200_000, 200_000), min_size=1, max_size=30),
     keep=st.integers(1, 4),
