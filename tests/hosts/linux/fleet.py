@@ -28,6 +28,16 @@ PHASES = {
     "validation": "validate : Measure the release against FP32 on the target",
     "commit": "activate : Commit the release",
 }
+UNIT = f"modelops-revert@{MODEL}"
+UPLOAD = "/var/lib/sarai-upload"
+# What setup_target.yml and keys.yml make, and what runs with become leave.
+TRACES = (
+    "/etc/modelops", "/var/lib/modelops", "/etc/sudoers.d/modelops",
+    "/etc/ssh/sshd_config.d/50-modelops.conf", "/usr/local/sbin/modelops-root",
+    "/usr/local/lib/modelops", UPLOAD, f"/etc/systemd/system/{UNIT}.service",
+    f"/etc/systemd/system/{UNIT}.timer",
+    f"/etc/systemd/system/timers.target.wants/{UNIT}.timer",
+)  # fmt: skip
 # How often a run was broken off in which phase; conftest.py prints it.
 INJECTED: Counter[str] = Counter()
 ADOPT = {"transfer_strategy": "adopt"}
@@ -66,7 +76,7 @@ class Fleet:
         """Give a host the FP32 pair and the configuration, and start its service on them."""
         self.bed.wait(host)  # sshd may be reading its configuration again
         # A run that was broken off leaves its timer enabled.
-        disarm = f"systemctl disable --quiet --now modelops-revert@{MODEL}.timer"
+        disarm = f"systemctl disable --quiet --now {UNIT}.timer"
         self.bed.ssh(host, f"sudo systemctl stop sarai; sudo {disarm}", check=False)
         self.bed.ssh(host, f"rm -rf {HOME}/config/* {HOME}/models/[!l]*", check=False)
         self.bed.ssh(host, f"rm -rf {HOME}/fault")
@@ -76,6 +86,11 @@ class Fleet:
         self.bed.put(host, CONFIG, f"{HOME}/config/sarai.yaml")
         start = "enable --quiet sarai", "reset-failed sarai", "restart sarai"
         self.bed.ssh(host, "; ".join(f"sudo systemctl {step}" for step in start))
+
+    def strip(self, host: str) -> None:
+        """Take off a host what root made there for this project."""
+        clean = f"rm -rf {' '.join(TRACES)}; userdel sarai-upload; systemctl daemon-reload"
+        self.bed.ssh(host, f"sudo sh -c '{clean}; systemctl reload ssh'", check=False)
 
     def run(self, playbook: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess:
         with self.start(playbook, *arguments, **variables) as process:

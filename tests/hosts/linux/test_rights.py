@@ -11,7 +11,19 @@ from typing import Any
 
 import pytest
 from bed import Bed
-from fleet import CONFIG, MODEL, MODELS, ONE, Fleet, run_until, until, went_back
+from fleet import (
+    CONFIG,
+    MODEL,
+    MODELS,
+    ONE,
+    TRACES,
+    UNIT,
+    UPLOAD,
+    Fleet,
+    run_until,
+    until,
+    went_back,
+)
 from rootfs import USER, run
 
 pytestmark = pytest.mark.sftp
@@ -22,16 +34,7 @@ SFTP = {"transfer_strategy": "sftp", "transfer_progress_s": 0}
 H1 = ("--limit", "h1,control,localhost")
 SETUP = "playbooks/setup_target.yml"
 CALL = f"sudo -n /usr/local/sbin/modelops-root {MODEL}"
-UNIT = f"modelops-revert@{MODEL}"
-UPLOAD = "/var/lib/sarai-upload"
 RELEASE = "0123456789abcdef"
-# What the setup makes, and what runs with become leave.
-TRACES = (
-    "/etc/modelops", "/etc/sudoers.d/modelops", "/etc/ssh/sshd_config.d/50-modelops.conf",
-    "/usr/local/sbin/modelops-root", "/usr/local/lib/modelops", UPLOAD,
-    f"/etc/systemd/system/{UNIT}.service", f"/etc/systemd/system/{UNIT}.timer",
-    f"/etc/systemd/system/timers.target.wants/{UNIT}.timer",
-)  # fmt: skip
 
 
 def as_root(bed: Bed, command: str) -> str:
@@ -60,12 +63,11 @@ def files(bed: Bed) -> list[str]:
 @pytest.fixture
 def bare(fleet) -> Iterator[Fleet]:
     """h1 as nothing of this project ever was root there, and again afterwards."""
-    clean = f"rm -rf {' '.join(TRACES)}; userdel sarai-upload; systemctl daemon-reload"
-    fleet.bed.ssh("h1", f"sudo sh -c '{clean}; systemctl reload ssh'", check=False)
+    fleet.strip("h1")
     yield fleet
     as_root(fleet.bed, f"test ! -e /root/sudoers || mv /root/sudoers /etc/sudoers.d/{USER}")
     fleet.bed.ssh("h1", f"sudo systemctl stop {UNIT}.timer", check=False)
-    fleet.bed.ssh("h1", f"sudo sh -c '{clean}; systemctl reload ssh'", check=False)
+    fleet.strip("h1")
 
 
 @pytest.fixture
