@@ -86,7 +86,7 @@ options:
         activation, and keep the file as it was under another name.
     type: dict
   previous:
-    description: The owner's values from before INT8, kept in the state for the way back.
+    description: The owner's values from before INT8, kept in the state for a revert or a rollback.
     type: dict
     default: {}
   confirm_s:
