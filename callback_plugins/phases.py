@@ -9,6 +9,7 @@ short_description: A line a phase, changes and failures in full
 description:
   - Prints a line when a phase of a run has ended. It has a tick, how many hosts took part, on how
     many something changed or failed, and how long it took. Roles are phases, not names of tasks.
+    A gate that refuses a release counts as failed.
   - Each change has a line above that, with its diff under C(--diff). A failure and whatever this
     plugin does not know is shown as Ansible's own output shows it, warnings too.
   - On a terminal one more line shows which task is at work.
@@ -102,7 +103,9 @@ class Phases(Default):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         changed = bool(result.result.get("changed"))
-        self._took_part(result, changed=changed)
+        # A gate that refuses is no failed task: the run has things to do after it, then it fails.
+        refused = result.result.get("verdict", "pass") != "pass" and not _check_mode()
+        self._took_part(result, changed=changed, failed=refused)
         if result.task.loop and "results" in result.result:
             self._handle_warnings_and_exception(result)  # each item had its own lines
         else:
@@ -147,8 +150,8 @@ class Phases(Default):
     # ------------------------------------------------------------ how it is shown
 
     def _took_part(self, result: Any, changed: bool = False, failed: bool = False) -> None:
-        """Count a host for the phase at work; others' tasks count where something came of them."""
-        if self._phase is None or not (_phase(result.task) or changed or failed):
+        """Count a host for the phase at work, by the tasks and handlers of that phase."""
+        if self._phase is None or not (_phase(result.task) or isinstance(result.task, Handler)):
             return
         host = result.host.get_name()
         self._phase.ended = time.monotonic()
@@ -164,7 +167,8 @@ class Phases(Default):
         if isinstance(result.task, TaskInclude):
             return
         if result.result.get("changed"):
-            self._note("change", result, constants.COLOR_CHANGED, item)
+            what = "planned" if _check_mode() else "change"
+            self._note(what, result, constants.COLOR_CHANGED, item)
         if result.task.action in constants._ACTION_DEBUG:
             self._clean_results(result.result, result.task.action)
             said = result.result.get("msg")

@@ -56,6 +56,7 @@ ROLES = {
     "quantize/tasks/gate.yml": """
 - name: Compare
   old_module:
+    verdict: "{{ verdict | default('pass') }}"
 """,
     "rollback/tasks/main.yml": """
 - name: It is within quantize here
@@ -70,10 +71,10 @@ ROLES = {
 }
 OLD_MODULE = """
 from ansible.module_utils.basic import AnsibleModule
-module = AnsibleModule({}, supports_check_mode=True)
+module = AnsibleModule({"verdict": {"type": "str"}}, supports_check_mode=True)
 module.warn("the disk is nearly full")
 module.deprecate("it is old", version="9.9", collection_name="a.b")
-module.exit_json()
+module.exit_json(verdict=module.params["verdict"])
 """
 PLAY = """
 - hosts: all
@@ -90,6 +91,10 @@ PLAY = """
         - name: Go on all the same
           ansible.builtin.fail:
           when: not rescues
+    - name: Stop here
+      ansible.builtin.fail:
+        msg: of no phase
+      when: stops is defined
 - hosts: all
   gather_facts: false
   roles: [preflight]
@@ -182,9 +187,9 @@ def test_check_mode_shows_what_would_change_with_its_diff(small):
     done = small.run("--check", "--diff")
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert "during ✓ 2 quantize 2 hosts, 2 would change" in phases(done.stdout)
-    at = lines.index("change: a: Write the pair")
+    at = lines.index("planned: a: Write the pair")
     assert lines[at + 1].startswith("--- before") and "+a" in lines[at:]
-    assert done.stdout.count("change: a: Write the pair") == 1 and "TASK [" not in done.stdout
+    assert lines.count("planned: a: Write the pair") == 1 and "TASK [" not in done.stdout
     assert [path.name for path in (small.folder / "out").iterdir()] == [".made"]
 
 
@@ -201,9 +206,16 @@ def test_a_failure_is_shown_in_full_and_ends_the_run(small):
     assert done.stdout.splitlines()[-1].startswith("✗ stopped after ")
 
 
+def test_a_failure_of_no_phase_marks_none(small):
+    done = small.run("-e", "stops=true")
+    assert done.returncode == 2 and phases(done.stdout)[-1] == "during ✓ 3 gate 2 hosts"
+    assert "2 failed, 0 unreachable" in done.stdout.splitlines()[-1]
+
+
 def test_a_failure_that_is_rescued_is_told_and_is_no_failure_of_the_run(small):
-    done = small.run("-e", '{"refused": ["b"], "rescues": true}')
+    done = small.run("-e", '{"refused": ["b"], "rescues": true, "verdict": "fail"}')
     assert done.returncode == 0 and "b is refused" in done.stdout + done.stderr
+    assert "during ✗ 3 gate 2 hosts, 2 failed" in phases(done.stdout), "a gate that refuses"
     assert "after ✗ 4 validate 1 host, 1 failed" in phases(done.stdout)
     last = done.stdout.splitlines()[-1]
     assert last.startswith("✓ done in ") and "0 failed, 0 unreachable, 1 rescued" in last

@@ -53,7 +53,7 @@ SPANISH: Words = {
     "host": "equipo", "hosts": "equipos", "changed": "con cambios", "failed": "con fallos",
     "would change": "cambiarían", "unreachable": "sin respuesta", "rescued": "con rescate",
     "done in": "hecho en", "stopped after": "detenido tras",
-    "change": "cambio", "ignored": "ignorado",
+    "change": "cambio", "planned": "previsto", "ignored": "ignorado",
 }  # fmt: skip
 TICKS = {True: "✓", False: "✗"}
 
@@ -98,7 +98,7 @@ class Phase:
 
 
 def note(what: str, host: str, task: str, say: Words, detail: str = "") -> str:
-    """Return the line of what one task did on one host, `change: h1: Write the pair (item)`."""
+    """Return the line of what came of one task on one host: `change: h1: Write it (item)`."""
     rest = f" ({host_text.line(detail)})" if detail else ""
     return f"{'':12}{say.get(what, what)}: {host_text.line(host)}: {host_text.line(task)}{rest}"
 
