@@ -17,7 +17,6 @@ Words = Mapping[str, str]
 PHASES: Mapping[str, str] = {
     "sample": "sample",
     "preflight": "preflight",
-    "sign/ready": "preflight",
     "python_runtime": "runtime",
     "quantize": "quantize",
     "quantize/gate": "gate",
