@@ -36,7 +36,7 @@ def test_every_word_is_there_in_spanish():
     [
         ("quantize", "main", "quantize"),
         ("quantize", "gate", "gate"),
-        ("activate", "withdraw", "revert"),
+        ("activate", "revert", "revert"),
         ("sign", "main", "sign"),
         ("run_lock", "main", ""),
         ("of_somebody_else", "main", ""),
