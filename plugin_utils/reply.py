@@ -57,7 +57,10 @@ def explain(raw: Mapping[str, Any], python: str) -> str:
         )
     lost = "No Python at|failed to locate pyvenv.cfg|did not find executable at"
     if rc in NO_HOME or re.search(lost, tail):
-        return f"the environment of {python} is broken ({tail}). Make it anew."
+        return (
+            f"the environment of {python} is broken ({tail}). Let the phase runtime make it again"
+            " (--tags runtime), or make it by hand."
+        )
     if "MemoryError" in tail or rc in (0xC0000017, 0xC000012D, -1073741801, -1073741523):
         return (
             "Python had no memory left. See how much WinRM, if used, allows a shell"

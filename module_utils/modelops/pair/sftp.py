@@ -251,7 +251,7 @@ def _explained(error: Exception, where: Where) -> ModelOpsError:
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         text, remedy = (
             "the target's host key is not the one that Ansible knows",
-            "See whether the host was installed anew; if not, somebody is between you and it.",
+            "Unless the host was installed again, another machine may be answering: look.",
         )
     elif isinstance(error, asyncssh.PermissionDenied):
         text, remedy = (

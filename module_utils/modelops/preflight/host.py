@@ -205,7 +205,7 @@ def check_clock(now: float, told: float, skew_s: float, delay_s: float) -> Findi
         -skew_s <= ahead <= skew_s + delay_s,
         f"{ahead:+,.0f} s against the controller, the way here included",
         f"-{skew_s:g} s to +{skew_s:g} s, and {delay_s:g} s for the way",
-        "Let both hosts take their time from the network: logs tell another story otherwise.",
+        "Let both hosts set their clocks by the network (NTP), so that their logs fit together.",
         "advice",
     )
 

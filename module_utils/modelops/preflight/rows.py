@@ -93,8 +93,10 @@ def _service(found: Mapping[str, Any], manager: str) -> list[Finding]:
         if manager == "command":
             remedy = "Correct sarai_service_commands."
             return [finding("the service's commands", False, why, "they can be run", remedy)]
-        check = "the service cannot be looked at with become"
-        return [finding(check, False, why, "it can", "Give the user sudo.")]
+        remedy = (
+            "Let this user use sudo, or set sarai_privileges: helper (playbooks/setup_target.yml)."
+        )
+        return [finding("the service, with become", False, why, "it can be looked at", remedy)]
     load = found["unit"]["load"]
     remedy = "Correct sarai_service_name: systemd knows no such unit."
     rows = [finding("service", load == "loaded", load, "loaded", remedy)]

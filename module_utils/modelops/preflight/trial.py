@@ -122,7 +122,7 @@ def check_session(
         required: whether FP32 must run on it.
     """
     if not python.is_file():
-        remedy = "It is looked at once the environment is made."
+        remedy = "It is looked at when the environment is there."
         return [not_yet(f"there is no {python} yet", remedy)]
     stamps = (declared.ir_version, declared.opsets) if declared else (7, {})
     models = {"model": model(*stamps), "blockwise": model(7, {"com.microsoft": 1}, BLOCKWISE)}
@@ -145,7 +145,7 @@ def judge(answer: Answer, declared: Declared | None, gpu: bool, required: bool) 
         return [
             finding(
                 CHECK, False, answer.text[-TAIL:] or f"exit code {answer.rc}", "a session runs",
-                "Install onnxruntime anew, with a numpy that it can use (numpy 2 needs onnxruntime"
+                "Install onnxruntime again, with a numpy that it can use (numpy 2 needs onnxruntime"
                 f" {NUMPY_2_SINCE} or newer); on Windows it also needs the Microsoft Visual C++"
                 " Redistributable (x64).",
             )
@@ -154,7 +154,7 @@ def judge(answer: Answer, declared: Declared | None, gpu: bool, required: bool) 
     if "blocked" in said:
         return [blocked(said["blocked"])]
     if said["version"] is None:
-        return [not_yet("not installed", "It is looked at once onnxruntime is installed.")]
+        return [not_yet("not installed", "It is looked at when onnxruntime is installed.")]
     if said["refused"]:
         return [_refused(said, declared)]
     rows = [_used(said, text, declared, gpu, required)]

@@ -73,7 +73,7 @@ _REASONS = (
     (
         "Host key verification failed|IDENTIFICATION HAS CHANGED",
         "its host key is not the known one",
-        "If that host was installed anew, put its new key into known_hosts; otherwise another"
+        "If that host was installed again, put its new key into known_hosts; otherwise another"
         " machine may be answering.",
     ),
     (
@@ -85,7 +85,7 @@ _REASONS = (
     ),
     (
         r"\[Errno (32|104)\]|RemoteDisconnected|Connection aborted|[Cc]onnection reset",
-        "it broke the connection off",
+        "it ended the connection",
         "It restarts, or its service was stopped. See that it is up, and run again.",
     ),
 )

@@ -27,7 +27,7 @@ _DENIED = Fault(
     " administrator's account is let in only with LocalAccountTokenFilterPolicy.",
 )
 _LOST = Fault(
-    "it broke the connection off: the shell is gone there",
+    "it ended the connection: the shell is gone there",
     "It was restarted, its WinRM service was stopped, or the shell was idle for too long. See that"
     " it is up, and run again.",
 )

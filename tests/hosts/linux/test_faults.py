@@ -230,7 +230,7 @@ def test_what_a_user_may_not_do(fleet):
         fleet.bed.boot("h2")
         fleet.bed.boot("h3")
     assert done.returncode != 0
-    assert "h3: the service cannot be looked at with become" in done.stdout
+    assert "h3: the service, with become" in done.stdout
     assert "h2: " in done.stdout and "not writable" in done.stdout
     until(lambda: {fleet.served(host) for host in HOSTS} == {"fp32"}, 20, "FP32 is not served")
 

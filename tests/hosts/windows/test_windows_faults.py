@@ -297,7 +297,7 @@ def test_an_environment_that_is_broken_or_deleted(windows, large, venv):
     for done in (moved, bare):
         assert done.rc == 2, done.output
         assert f"the environment of {venv.python} is broken" in done.result["msg"]
-        assert "Make it anew" in done.result["msg"]
+        assert "make it again" in done.result["msg"]
     shutil.rmtree(venv.folder)
     gone = run(windows, check(), **python)
     assert gone.rc == 2 and f"there is no Python at {venv.python}" in gone.result["msg"]

@@ -30,7 +30,7 @@ def test_rows_of_hosts_that_could_not_be_looked_at():
         "down: connection: refused",
         "odd: the modules: no Python",
         "never: the modules: its tasks did not run",
-        "t: the service cannot be looked at with become: sudo: a password is required",
+        "t: the service, with become: sudo: a password is required",
         "t: configuration: not readable",
     ]
     text = rows.text(found)

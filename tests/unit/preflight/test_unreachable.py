@@ -21,7 +21,7 @@ URL = "HTTPSConnectionPool(host='pc', port=5986): Max retries exceeded with url:
             "nothing listens",
         ),
         (f"ntlm: {URL} ConnectTimeoutError(..., 'timed out. (connect timeout=30)'", "not answer"),
-        ("ntlm: ('Connection aborted.', RemoteDisconnected('Remote end", "it broke the connection"),
+        ("ntlm: ('Connection aborted.', RemoteDisconnected('Remote end", "it ended the connection"),
         (
             "Failed to connect to the host via ssh: noel@agi1: Permission denied (publickey).",
             "does not let this user in",
@@ -43,14 +43,14 @@ URL = "HTTPSConnectionPool(host='pc', port=5986): Max retries exceeded with url:
         ),
         (
             "Received a WSManFault message. (Code: 2150858843, Reason: No se encontró el shell",
-            "broke the connection",
+            "ended the connection",
         ),
         (f"ntlm: {URL} NewConnectionError(... [Errno 111] Conexión rehusada'))", "nothing listens"),
         (f"ntlm: {URL} NewConnectionError(... [Errno 113] No existe ruta'))", "not answer"),
         (f"ntlm: {URL} (... [Errno -2] Nombre o servicio desconocido'))", "name is not known"),
         (
             "('...', ConnectionResetError([Errno 104] Conexión reinicializada",
-            "broke the connection",
+            "ended the connection",
         ),
     ],
 )
