@@ -189,7 +189,10 @@ class Phases(Default):
 
     def _note(self, what: str, result: Any, color: str, detail: str) -> None:
         host = self.host_label(result)
-        line = screen.note(what, host, result.task_name, self._say, detail)
+        # From ansible-core 2.21 on the name begins with the role's, as in `quantize : Write it`.
+        role = result.task._role.get_name(False) if result.task._role else ""
+        name = result.task_name.removeprefix(f"{role} : ")
+        line = screen.note(what, host, name, self._say, detail)
         self._display.display(line, color=color)
 
     def _end(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import sys
 import time
@@ -47,6 +48,11 @@ class Seen:
 Look = Callable[[float], Seen]
 
 
+def _answer(res: Mapping[str, Any], problem: str) -> dict[str, Any]:
+    """Return what a host gave, with a module's answer that tells a problem in place of its own."""
+    return {**res, "stdout": json.dumps({"failed": True, "msg": problem}), "stderr": ""}
+
+
 class Background(NormalAction):
     """An action that can start its module in the background, and show its progress.
 
@@ -54,19 +60,28 @@ class Background(NormalAction):
     what it made.
     """
 
-    def _parse_returned_data(self, res: dict[str, Any], *rest: Any) -> dict[str, Any]:
-        """Read a module's answer; Ansible itself tells the terminal of what stands beside it."""
+    def _parse_returned_data(self, res: dict[str, Any], *rest: Any) -> Any:
+        """Read a module's answer; Ansible itself tells the terminal of what stands beside it.
+
+        Returns:
+            What Ansible makes of it: a dictionary, from ansible-core 2.21 on an object of its own.
+        """
         # JSON spells every control character, so a plain one is none of the answer.
         said = {key: host_text.plain(str(res.get(key, ""))) for key in ("stdout", "stderr")}
         size = max(map(len, said.values()))
         if size > opener.LARGEST_JSON:
             what = f"the host answered {size:,} characters, and a module answers no more than"
-            return {"failed": True, "msg": f"{what} {opener.LARGEST_JSON:,}."}
+            return super()._parse_returned_data(
+                _answer(res, f"{what} {opener.LARGEST_JSON:,}."), *rest
+            )
         try:
-            data: dict[str, Any] = super()._parse_returned_data({**res, **said}, *rest)
+            data = super()._parse_returned_data({**res, **said}, *rest)
         except RecursionError:
-            return {"failed": True, "msg": "the host's answer has values within values, too deep."}
-        return {key: value for key, value in data.items() if key not in ("add_host", "add_group")}
+            what = "the host's answer has values within values, too deep."
+            return super()._parse_returned_data(_answer(res, what), *rest)
+        if isinstance(data, dict):  # the object has no such fields
+            return {k: value for k, value in data.items() if k not in ("add_host", "add_group")}
+        return data
 
     def checked(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Return a module's result as a role may see it; one that no module sends is a failure."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
@@ -38,6 +39,12 @@ def action():
     return made
 
 
+def read(said: dict[str, str]) -> dict[str, Any]:
+    """Return what Ansible makes of an answer, as a dictionary in every version of it."""
+    made = action()._parse_returned_data({"stderr": "", "rc": 0, **said}, "legacy")
+    return made if isinstance(made, dict) else made.as_result_dict(for_round_trip=True)
+
+
 @pytest.mark.parametrize("reply", [DEEP, "[1]", "7", "null", '"text"', '[["a", 1]]', "{cut"])
 def test_a_reply_of_another_shape_is_none(reply):
     result = decode(answer(reply), "py")
@@ -53,11 +60,11 @@ def test_a_reply_that_is_too_long_is_not_read(monkeypatch):
 
 
 def test_a_module_that_answers_too_much_or_too_deep(monkeypatch):
-    result = action()._parse_returned_data({"stdout": DEEP + "}" * 100_000}, "legacy")
+    result = read({"stdout": DEEP + "}" * 100_000})
     assert result["failed"] or not result["_ansible_parsed"]
     monkeypatch.setattr(opener, "LARGEST_JSON", 50)
     said = {"stdout": json.dumps({"msg": "x" * 100})}
-    result = action()._parse_returned_data(said, "legacy")
+    result = read(said)
     assert result["failed"] and "a module answers no more than 50" in result["msg"]
 
 
