@@ -104,8 +104,8 @@ class Bridge(Background):
             )
         if getattr(self._connection, "transport", "") == "psrp":
             return failed(
-                "`ansible_connection: psrp` is not for this project: its shells let no job out but"
-                " by WMI, for which a user who is no administrator has no right. Take winrm or ssh"
+                "`ansible_connection: psrp` is refused: its shells end a job with themselves,"
+                " unless WMI starts it, which only an administrator may. Take winrm or ssh"
                 " (docs/windows-setup.md)."
             )
         if self.how.posix_only:

@@ -183,5 +183,5 @@ def _refused(path: object, what: str, remedy: str = REMEDY) -> ModelOpsError:
 
 
 def _too_large(path: object, size: int, limit: int) -> ModelOpsError:
-    what = f"it has {size:,} bytes or more, and may have {limit:,}"
+    what = f"it has {size:,} bytes or more, and may have {limit:,} at most"
     return _refused(path, what, "Look what wrote it; remove it, or put the right file there.")

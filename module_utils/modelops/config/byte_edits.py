@@ -36,9 +36,9 @@ def require_size(size: int, where: object) -> None:
     """
     if size > LARGEST:
         raise ModelOpsError(
-            f"the configuration has {size:,} bytes or more, and may have {LARGEST:,}",
+            f"the configuration has {size:,} bytes or more, and may have {LARGEST:,} at most",
             where=where,
-            remedy="See that it is the service's configuration, and take out what is none.",
+            remedy="See that sarai_config_file is the service's configuration, and shorten it.",
         )
 
 

@@ -45,7 +45,7 @@ def write(dest: Path, texts: Mapping[str, Mapping[str, str]]) -> None:
                     raise ModelOpsError(
                         f"{name!r} cannot be a file of the archive",
                         where=host,
-                        remedy="Look at who has this host in hand.",
+                        remedy="See who controls this host.",
                     )
                 data = masked(text).encode("utf-8", "replace")
                 entry = tarfile.TarInfo(f"{folder}/{_OTHER.sub('_', host)}/{name}")

@@ -46,7 +46,7 @@ def public_key(text: Any) -> str:
         return f"ssh-ed25519 {found[1]}"
     raise ModelOpsError(
         f"not one line of one ed25519 public key: {_short(text)}",
-        remedy="Look at who has this host in hand: a key is a login, and no line was written.",
+        remedy="No line was written, since a key is a login. See who controls this host.",
     )
 
 
@@ -89,7 +89,7 @@ def checked(module: str, arguments: Mapping[str, Any], result: Mapping[str, Any]
     raise ModelOpsError(
         f"the host answered what {module} never sends: {'; '.join(wrong)}",
         where=module,
-        remedy="Nothing was made of it. Look at who has this host in hand, and at its Python.",
+        remedy="It was not used. See who controls this host, and look at its Python.",
     )
 
 
