@@ -33,6 +33,7 @@ def sample(at: float, number: int = 0, **changes: Any) -> dict[str, Any]:
         "out_of_memory": 0,
         "latency_s": 1.0 + number % 5 / 10,
         "answer": "ok",
+        "fresh": True,
         "metrics": {},
         "cursor": f"s={number}",
     } | changes

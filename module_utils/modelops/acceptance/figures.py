@@ -69,6 +69,7 @@ def window(samples: Iterable[Sample], days: int, every_s: float, now: float) -> 
             "p95_s": percentile(latencies, 95),
             "moves": moves(latencies),
             "asked": sum(bool(s.answer) for s in inside),
+            "fresh": all(s.fresh for s in probed),
         },
         "memory": {
             **covered(weighed),

@@ -132,7 +132,8 @@ def _latency(window: Figures) -> dict[str, Any]:
     silent = probe["asked"] - probe["count"]
     note = f"{silent} of {probe['asked']} questions had no answer" if silent else ""
     trend = _trend(window, 1)
-    return _seen("probe question", probe, probe["p50_s"], note=note, trend=trend)
+    source = "probe question" if probe["fresh"] else "probe question, the same each time"
+    return _seen(source, probe, probe["p50_s"], note=note, trend=trend)
 
 
 def _memory(window: Figures) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Sample(NamedTuple):
         out_of_memory: kills for want of memory since the sample before.
         latency_s: seconds that the probe question took; None also where nobody answered.
         answer: `ok`, `slow`, or what came in place of an answer; empty without a question.
+        fresh: the question was a new one, which no cache knows.
         buckets: the service's own histogram, (upper end in seconds, count up to it).
         metrics: further figures of its own, by name.
     """
@@ -54,6 +55,7 @@ class Sample(NamedTuple):
     out_of_memory: int | None
     latency_s: float | None
     answer: str
+    fresh: bool
     buckets: list[tuple[float, float]]
     metrics: dict[str, float]
 
@@ -112,6 +114,7 @@ def _sample(said: Mapping[str, Any]) -> Sample:
         out_of_memory=_maybe(_count, said.get("out_of_memory")),
         latency_s=_maybe(_number, said.get("latency_s")),
         answer=_text(said.get("answer", ""), re.compile(r"[a-z0-9 ]{0,60}")),
+        fresh=said.get("fresh") is True,
         buckets=_buckets(metrics.get("buckets") or []),
         metrics={
             name: _number(metrics[name])

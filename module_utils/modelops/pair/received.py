@@ -263,7 +263,8 @@ _SEEN: dict[str, Check] = {"count": _is_bytes, "share": _is_share}
 _MAYBE = _or_none(_is_amount)
 # See modelops.acceptance.figures.
 _WATCHED = _fields({
-    "probe": _fields({**_SEEN, "p50_s": _MAYBE, "moves": _is_bool, "asked": _is_bytes}),
+    "probe": _fields({**_SEEN, "p50_s": _MAYBE, "moves": _is_bool, "asked": _is_bytes,
+                      "fresh": _is_bool}),
     "requests": _fields({
         **_SEEN, "p50_s": lambda value: value == "inf" or _MAYBE(value), "moves": _is_bool}),
     "memory": _fields({**_SEEN, "p99_bytes": _MAYBE, "moves": _is_bool}),

@@ -90,6 +90,7 @@ def take(settings: Mapping[str, Any], before: Mapping[str, Any]) -> Json:
         "out_of_memory": kills,
         "latency_s": latency_s,
         "answer": answer,
+        "fresh": bool((settings.get("question") or {}).get("vary")),
         "metrics": metrics(settings.get("metrics") or {}),
         "cursor": cursor,
     }

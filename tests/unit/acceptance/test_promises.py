@@ -136,6 +136,12 @@ def test_a_rate_that_our_own_questions_decide_is_inconclusive():
     assert judged(said)["cache_hit_rate"]["verdict"] == "inconclusive"
 
 
+def test_a_question_that_a_cache_may_know_is_told():
+    assert judged(month(NOW))["latency_p50_s"]["source"] == "probe question"
+    told = judged(changed("fresh", False))["latency_p50_s"]["source"]
+    assert told == "probe question, the same each time"
+
+
 def test_real_requests_stand_before_the_probe():
     said = each(lambda i: metrics(buckets=[[1.0, 0.0], [5.0, 4.0 * i], [None, 4.0 * i]]))
     row = judged(said)["latency_p50_s"]

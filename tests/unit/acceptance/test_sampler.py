@@ -250,4 +250,5 @@ def test_a_whole_sample_is_one_that_the_controllers_side_reads(tmp_path, monkeyp
     [found], damaged = samples.read(tmp_path)
     assert damaged == 0
     assert (found.release, found.restarts, found.deaths, found.answer) == ("fp32", 2, {}, "ok")
+    assert found.fresh
     assert found.buckets[0] == (0.5, 7.0)
