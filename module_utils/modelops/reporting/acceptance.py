@@ -18,8 +18,8 @@ HEADER = (
     "window", "promise", "wanted", "measured", "verdict", "source", "samples", "covered", "trend",
 )  # fmt: skip
 CONFUSION = ("emotion", "taken for", "recordings")
-# What of a day is drawn: the title, and the column of `trend` (acceptance.figures).
-DRAWN = (("Latency P50 of the probe, a day", 1), ("Memory P99, a day", 2))
+# What of a day is drawn: the title, the column of `trend` (acceptance.figures), and its unit.
+DRAWN = (("Latency P50 of the probe, s", 1, 1.0), ("Memory P99, MB", 2, 1e6))
 
 Document = Mapping[str, Any]
 
@@ -90,9 +90,10 @@ def html(found: Document, templates: Sequence[Path]) -> str:
     )
 
 
-def _drawn(host: Mapping[str, Any], number: int, title: str, column: int) -> Any:
-    days = [(_day(row[0]), row[column]) for row in host["trend"]]
-    return plots.history(days, f"{title}, {host['name']}", f"trend-{column}-{number}")
+def _drawn(host: Mapping[str, Any], number: int, title: str, column: int, unit: float) -> Any:
+    known = [row for row in host["trend"] if row[column] is not None]
+    days = [(_day(row[0]), row[column] / unit) for row in known]
+    return plots.history(days, f"{title}, a day, {host['name']}", f"trend-{column}-{number}")
 
 
 def _day(begin: float) -> str:

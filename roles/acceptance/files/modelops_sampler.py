@@ -42,10 +42,9 @@ OUT_OF_MEMORY = "fe6faa94e7774663a0da52717891d8ef"
 MOST_ENTRIES = 2000  # of the journal in one sample; the next sample goes on behind them
 LONGEST_ENTRY = 64 << 10  # bytes
 CALL_LIMIT_S = 20.0
-LONGEST_ANSWER = 16 << 20  # bytes
-LONGEST_METRICS = 1 << 20  # bytes
 MOST_BUCKETS = 40
-LONGEST_STATE = 1 << 20  # bytes
+LONGEST_ANSWER, LONGEST_METRICS, LONGEST_STATE = 16 << 20, 1 << 20, 1 << 20  # bytes
+BOOT = re.compile(r";b=([0-9a-f]{32});")
 RELEASE = re.compile(r"fp32|[0-9a-f]{16}")
 # A file of the ring ends with a day of samples or with so many bytes; the ring is a count of files.
 # So a clock that jumps removes nothing.
@@ -81,7 +80,7 @@ def take(settings: Mapping[str, Any], before: Mapping[str, Any]) -> Json:
     return {
         "v": SCHEMA,
         "at": round(time.time(), 3),
-        "boot": boot(),
+        "boot": boot(cursor),
         "release": release(Path(settings["state"])),
         "active": told.get("ActiveState") == "active",
         "restarts": number(told.get("NRestarts")),
@@ -100,8 +99,10 @@ def number(text: object) -> int | None:
     return int(text) if isinstance(text, str) and text.isdecimal() else None
 
 
-def boot() -> str:
-    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+def boot(cursor: str) -> str:
+    """Return the boot, as the journal names it: in a container /proc may tell the host's."""
+    found = BOOT.search(cursor)
+    return found[1] if found else (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
 def release(path: Path) -> str:
