@@ -153,7 +153,7 @@ def revert(
     void: bool,
     check_mode: bool = False,
 ) -> None:
-    """Go back to what was before an activation that is not confirmed.
+    """Undo an activation that is not committed.
 
     Args:
         config: see config_file.Plan; None where no controller is there to plan it.

@@ -1,4 +1,4 @@
-"""How pairs and configuration move on a target, and how an interrupted move is undone.
+"""How artifacts and configuration move on a target, and how an interrupted move is undone.
 
 Standard library only. A change is a list of small steps. Between any two of them, and within each,
 the configuration names a model whose graph and data are both there and belong together.
@@ -141,7 +141,7 @@ def recover(
 
 
 def _undo(store: Store, state: State, restore: bool) -> None:
-    """Bring configuration and pairs back to where they were; killed inside, it starts over."""
+    """Bring configuration and artifacts back to where they were; killed inside, it starts over."""
     pending = state["pending"]
     path = Path(pending["config"])
     texts = {kind: stored(store, kind) for kind in ("before", "fp32", "after")}
@@ -185,7 +185,7 @@ def switch(
     move_out: bool = True,
     listed: Mapping[str, Any] | None = None,
 ) -> None:
-    """Plan the moves: FP32 in the configuration, old pair out, new pair in, the new text.
+    """Plan the moves: FP32 in the configuration, old artifacts out, new ones in, the new text.
 
     Args:
         arriving: the release whose pair moves to the live names; None for none.
@@ -231,7 +231,7 @@ def switch(
 
 
 def _leaving(store: Store, state: State, damaged: bool) -> str:
-    """Return the folder that the pair at the live names moves to; nothing of anybody's is lost."""
+    """Return the folder that the live artifacts move to; nothing of anybody's is lost."""
     home = store.releases / str(state["live"])
     taken = any((home / path.name).exists() for path in store.live)
     if state["live"] is None or (taken and not damaged):
@@ -292,7 +292,7 @@ def make_own(change: Change, path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def own_live(change: Change, artifacts: Sequence[Mapping[str, Any]]) -> None:
-    """Plan that the live pair is ours alone: a version before took over the files of others."""
+    """Plan that the live artifacts are ours alone: a version before took over others' files."""
     for entry in artifacts:
         make_own(change, change.store.root / entry["name"], entry)
 

@@ -1,4 +1,4 @@
-"""The way back that needs no controller: a file on the target that a timer or a watcher runs.
+"""The self-revert, which needs no controller: a file on the target that a timer or a watcher runs.
 
 Standard library only. `write` puts this package's own sources, as they came to the target, into one
 Python archive. `python3 FILE due ROOT NAME` tells by its exit code whether an activation stands
@@ -114,7 +114,7 @@ def _as_owner(store: Store) -> Store:
 
 
 def _revert(store: Store) -> None:
-    """Go back to what was before; to FP32 where the state does not say what that was."""
+    """Revert to what was before; to FP32 where the state does not say what that was."""
     with change.alone(store, None):
         try:
             store.load()

@@ -1,4 +1,4 @@
-"""The timer of a service that commands run: a process that goes back when no commit comes.
+"""The timer of a service that commands run: a process that reverts when no commit comes.
 
 Standard library only. Where systemd runs the service its timer does this, and survives a boot. This
 process does not, as nothing that was started by hand does. It outlives the controller, the login
@@ -54,7 +54,7 @@ def start(store: Store, archive: str, service: Mapping[str, Any], confirm_s: flo
 
 
 def watch(path: Path, number: str, revert: Callable[[Store], object]) -> bool:
-    """Wait for a commit; go back and restart the service when none comes in time.
+    """Wait for a commit; revert and restart the service when none comes in time.
 
     Args:
         path: the file with what is to be done.
