@@ -104,7 +104,7 @@ def note(what: str, host: str, task: str, say: Words, detail: str = "") -> str:
 
 def told(text: str) -> str:
     """Return what a task says, plain, and with an empty line around what has several lines."""
-    text = host_text.plain(text).strip("\n")
+    text = host_text.plain(text).rstrip().lstrip("\n")
     # Ansible's Display takes one of the last two.
     return f"\n{text}\n\n" if "\n" in text else text
 
