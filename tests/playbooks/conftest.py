@@ -134,6 +134,7 @@ class Site:
         environment = {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"),
             "ORT_DISABLE_TELEMETRY": "1",
             "LC_ALL": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -168,6 +169,16 @@ def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_modules(tmp_path_factory) -> Iterator[None]:
+    """A folder for what Ansible packs, of all runs of the session (callbacks/built_modules.py)."""
+    with shared(tmp_path_factory, "built_modules") as folder:
+        folder.mkdir(exist_ok=True)
+    os.environ["MODELOPS_BUILT_MODULES"] = str(folder)
+    yield
+    del os.environ["MODELOPS_BUILT_MODULES"]
 
 
 @pytest.fixture(scope="session")

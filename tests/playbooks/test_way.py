@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -145,6 +146,7 @@ def test_the_gate_runs_alone_and_changes_nothing(live):
     outcome = live.run("quantize.yml", "--tags gate")
     assert outcome.rc == 0, outcome.output
     assert outcome.changed == {}, outcome.changed_tasks()
+    assert any(Path(os.environ["MODELOPS_BUILT_MODULES"]).glob("*onnx_compare*"))
 
 
 def test_the_sample_is_what_the_owner_has(site, sampled):
