@@ -57,11 +57,15 @@ def test_a_broken_promise_ends_with_an_exit_code_and_changes_nothing(site):
     said = samplers.month(time.time())
     said[-3] |= {"deaths": {"oom-kill": 1}, "out_of_memory": 1}
     keep(site, said)
-    done = accept(site)
+    told = site.folder / "prom"
+    told.mkdir()
+    done = accept(site, notify_textfile_dir=str(told))
     assert done.rc == 2, done.output
+    [event] = told.iterdir()
+    assert 'event="promise_broken"' in event.read_text()
     broken = {"out_of_memory": "fail", "crashes": "fail", "complaints": "not measured"}
     assert broken.items() <= verdicts(site).items()
-    assert not any(done.changed.values())
+    assert [task for _, task in done.changed_tasks()] == ["Write a file a host"]
 
 
 def test_a_target_without_a_sampler_is_not_measured(site):

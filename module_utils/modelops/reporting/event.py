@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..acceptance import promises
 from ..base import host_text
 from ..base.hidden import masked
 from ..pair import received
@@ -25,7 +26,7 @@ _BY_FACT = {
     "__activate_commit": "released",
 }
 _METRIC = "modelops_last_event_timestamp_seconds"
-_HELP = "When a release of a model was last put into service on a host, or taken out of it."
+_HELP = "When a release was last put into service on a host, taken out, or broke a promise."
 
 Facts = Mapping[str, Any]
 
@@ -39,8 +40,8 @@ def events(hosts: Iterable[Facts], model: str, now: float) -> dict[str, Any]:
 
     Returns:
         `schema`, `model`, `at` (UTC, ISO 8601), `seconds` (of the epoch) and `events`, one a host:
-        `host`, `event` (released, reverted, rolled_back or failed), `release` (which it is about),
-        `active` (what is in service now, empty where unknown) and `text`.
+        `host`, `event` (released, reverted, rolled_back, promise_broken or failed), `release`
+        (which it is about), `active` (what is in service now, empty where unknown) and `text`.
 
     Raises:
         ModelOpsError: a release's id is none.
@@ -58,6 +59,8 @@ def events(hosts: Iterable[Facts], model: str, now: float) -> dict[str, Any]:
 def _event(host: Facts) -> dict[str, str] | None:
     done = ((kind, host.get(fact) or {}) for fact, kind in _BY_FACT.items())
     kind, result = next(((k, r) for k, r in done if r.get("changed")), ("", {}))
+    if not kind and (broken := promises.failed(host.get("__acceptance_rows") or [])):
+        return _broken(host, broken)
     if not kind:
         # Going back was not needed: the release failed before it was in service.
         kind, result = "failed", host.get("__activate_reverted") or {}
@@ -73,6 +76,18 @@ def _event(host: Facts) -> dict[str, str] | None:
         "release": _release(about),
         "active": _release((result.get("state") or {}).get("active")),
         "text": text[:LONGEST_TEXT],
+    }
+
+
+def _broken(host: Facts, broken: str) -> dict[str, str]:
+    """Return the event of a release that broke a promise in the weeks after it (acceptance)."""
+    release = _release((host.get("__acceptance_figures") or {}).get("release"))
+    return {
+        "host": host_text.line(host["inventory_hostname"]),
+        "event": "promise_broken",
+        "release": release,
+        "active": release,
+        "text": host_text.line(masked(broken))[:LONGEST_TEXT],
     }
 
 

@@ -29,6 +29,22 @@ def changed(active: str, changed: bool = True) -> dict[str, object]:
     return {"changed": changed, "state": {"active": active}}
 
 
+def test_a_promise_that_was_broken_is_told_until_something_is_done():
+    row = {"window": "week", "promise": "crashes", "measured": "1", "wanted": "<= 0"}
+    weeks = {
+        "__acceptance_rows": [{**row, "verdict": "fail"}, {**row, "verdict": "not yet"}],
+        "__acceptance_figures": {"release": ID},
+    }
+    text = "week: crashes is 1, promised <= 0"
+    assert one(**weeks) == {
+        "host": "h1", "event": "promise_broken", "release": ID, "active": ID, "text": text,
+    }  # fmt: skip
+    done = changed("fp32")
+    assert one(**weeks, __rollback_result=done)["event"] == "rolled_back"
+    kept = [{**row, "verdict": verdict} for verdict in ("pass", "not yet", "not measured")]
+    assert event.events([host(__acceptance_rows=kept)], "m", NOW)["events"] == []
+
+
 def test_a_release_a_revert_a_rollback_and_a_failure():
     run = {"__transfer_manifest": {"release_id": ID}, "__release_outcome": " in service\n(mapped)"}
     told = one(**run, __activate_commit=changed(ID))
