@@ -16,11 +16,9 @@ from role_docs import ROLES, ROOT, options
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What belongs to no role: playbooks ask for it themselves.
 OF_PLAYBOOKS = {
-    "diagnose_fix",
-    "diagnose_json",
-    "ansible_become_password",
-    "vault_builder_password",
-}
+    "ansible_become_password", "diagnose_fix", "diagnose_json", "vault_builder_password",
+    "verify_by_controller",
+}  # fmt: skip
 VARIABLES = {name for role in ROLES for name in options(role)} | OF_PLAYBOOKS
 PLAYBOOKS = {path.name for path in (ROOT / "playbooks").glob("*.yml")}
 
