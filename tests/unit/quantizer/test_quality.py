@@ -165,6 +165,7 @@ def test_the_look_alike_with_strong_outliers(tmp_path):
     src = tmp_path / "m.onnx"
     make_sample(src, 20, outlier=20.0)
     result = go(src, {"cosine": 0.99}, CODES)
+    assert result["quality_path"][0]["figures"]["cosine_min"] < 0.98
     assert result["quality_path"][-1]["figures"]["cosine_min"] > 0.99
     assert sum(a["size"] for a in result["artifacts"]) < 0.3 * result["source_bytes"]
 
