@@ -27,9 +27,9 @@ def accept(site, *arguments: str, **variables: Any):
     return site.run("playbooks/acceptance.yml", *arguments, **given | variables)
 
 
-def verdicts(site) -> dict[str, str]:
+def verdicts(site, number: int = 0) -> dict[str, str]:
     found = json.loads((site.folder / "reports/acceptance/acceptance.json").read_text())
-    return {row["name"]: row["verdict"] for row in found["hosts"][0]["rows"]}
+    return {row["name"]: row["verdict"] for row in found["hosts"][number]["rows"]}
 
 
 def test_promises_are_judged_and_shown(site):
@@ -73,6 +73,19 @@ def test_a_target_without_a_sampler_is_not_measured(site):
     assert done.rc == 0, done.output
     assert set(verdicts(site).values()) == {"not measured"}
     assert "setup_acceptance.yml" in done.output
+
+
+def test_a_target_that_is_down_is_told_and_the_others_are_judged(site, monkeypatch):
+    site.targets = 2
+    keep(site, samplers.month(time.time()))
+    inventory = site.inventory()
+    down = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    inventory["all"]["children"]["targets"]["hosts"]["target2"] |= down
+    monkeypatch.setattr(type(site), "inventory", lambda self: inventory)
+    done = accept(site)
+    assert done.rc != 0 and "target2: it did not answer" in " ".join(done.output.split())
+    assert verdicts(site)["crashes"] == "pass"
+    assert verdicts(site, 1)["crashes"] == "not measured"
 
 
 def test_the_release_that_broke_a_promise_is_rolled_back_where_that_is_asked_for(live):
