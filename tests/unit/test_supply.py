@@ -23,7 +23,7 @@ TREE = [
 # What fetches or installs something: only these, each with what is fetched and why that is right.
 FETCHERS = {
     ".github/workflows/ci.yml": "apt-get: Debian's archive signs what it serves",
-    "tests/browser/conftest.py": "apt-get: as above, for Chromium",
+    "tests/browser/chromium.py": "apt-get: as above, for Chromium",
     "tests/hosts/linux/rootfs.py": "apt-get, mmdebstrap: as above, for the hosts of a bed",
     "tests/hosts/windows/wine.py": "apt-get: as above, for Wine",
 }
