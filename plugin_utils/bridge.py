@@ -82,15 +82,11 @@ class Bridge(Background):
     def _shown(self, result: dict[str, Any]) -> dict[str, Any]:
         """Return a result in which no secret of an option or of what a service said is seen."""
         shown = {name: _masked(said) if name in SPOKEN else said for name, said in result.items()}
-        invocation = shown.pop("invocation", None)
-        args = invocation.get("module_args") if isinstance(invocation, Mapping) else None
-        if isinstance(args, Mapping):  # what -vvv shows
-            given = {
-                name: hidden.MARK if value and name in self.how.hidden else _masked(value)
-                for name, value in args.items()
-            }
-            shown["invocation"] = {"module_args": given}
-        return shown
+        given = {
+            name: hidden.MARK if value and name in self.how.hidden else _masked(value)
+            for name, value in self._task.args.items()
+        }
+        return shown | {"invocation": {"module_args": given}}  # what -vvv shows
 
     def _run(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not getattr(self._connection._shell, "_IS_WINDOWS", False):
@@ -119,7 +115,7 @@ class Bridge(Background):
         except AnsibleConnectionFailure as error:
             said = host_text.plain(unreachable.explain(str(error)))
             raise AnsibleConnectionFailure(said) from error
-        return {**result, "invocation": {"module_args": params}}
+        return result
 
     def run_posix(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Run the module on Linux: as Ansible does, or as a job whose progress is shown."""

@@ -32,11 +32,13 @@ class Module(Protocol):
 def conclude(module: Module, run: Run) -> None:
     """Run a module and end its process with the result.
 
+    The options are not sent back: the action plugin knows what it asked, and shows no secret of it.
     The account's umask decides nothing: what is not closed on purpose (0600, folders 0700) can be
     read by the service's account, and nobody but its owner may write it.
     """
     os.umask(0o022)
-    result = run_guarded(run, module.params, module.check_mode)
+    # What was asked may hold a secret, and at -vvv Ansible shows what comes over SSH as it comes.
+    result = run_guarded(run, module.params, module.check_mode) | {"invocation": {}}
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if result.get("failed"):
