@@ -20,7 +20,6 @@ OF_PLAYBOOKS = {
     "verify_by_controller",
 }  # fmt: skip
 VARIABLES = {name for role in ROLES for name in options(role)} | OF_PLAYBOOKS
-PLAYBOOKS = {path.name for path in (ROOT / "playbooks").glob("*.yml")}
 
 
 def name(path: Path) -> str:
