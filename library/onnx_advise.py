@@ -10,7 +10,7 @@ short_description: Measure which form is fastest here for the weights of a model
 description:
   - Which form of a weight is fast differs between processors. For each matrix, Conv over time and
     LSTM of the model, random weights of its shape are quantized in each form and timed against FP32
-    on this host, run by run in turn. The model's own weights are not read.
+    on this host, run by run in turn. The model's own values have no say.
   - A Conv or an LSTM is timed where the quantizer would multiply it in INT8. A Conv is timed with
     steps that lie side by side and a stride of 1, an LSTM in one direction.
   - Proposes a form for each shape, and I(granularity) and I(forms) for M(onnx_quantize). What

@@ -95,8 +95,9 @@ options:
     description:
       - Weights that the session unpacks at load (C(weight_int8)) take up to twice the memory that
         FP32 takes. C(memory) stores as many of them in INT8 as the other weights save memory for,
-        and leaves the rest in FP32; below 32 MB of difference all of them. So it is with FP16
-        (C(weight_fp16)) of convolutions over images.
+        and leaves the rest in FP32. Where the graph file holds the weights, FP32 takes more memory,
+        too; up to 32 MB of difference they are all stored smaller, but some of the small ones in
+        FP16. FP16 (C(weight_fp16)) of convolutions over images is left up to 32 MB, too.
       - C(size) stores all of them in INT8 or FP16, for the smallest files.
     type: str
     choices: [memory, size]

@@ -21,6 +21,7 @@ class Learned:
         in_fp32: keys of weights that stay in FP32 for some reader: INT8 would only be added.
         larger: keys of weights whose INT8 layouts take more than the weight itself.
         heavy: keys of weights that take too much memory to unpack at load.
+        halved: keys of small weights that take less memory in FP16 than in INT8.
         wide: what products give whose activations take too much memory in INT8.
         shared: what several graphs make of a weight, such as both branches of an If: one is enough.
     """
@@ -31,6 +32,7 @@ class Learned:
     shared: frozenset[Made] = frozenset()
     heavy: frozenset[str] = frozenset()
     wide: frozenset[str] = frozenset()
+    halved: frozenset[str] = frozenset()
 
     def __or__(self, other: Learned) -> Learned:
         return Learned(
@@ -40,6 +42,7 @@ class Learned:
             self.shared | other.shared,
             self.heavy | other.heavy,
             self.wide | other.wide,
+            self.halved | other.halved,
         )
 
     def keeps(self, key: str) -> bool:

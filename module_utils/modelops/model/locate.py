@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from ..base.errors import ModelOpsError
 from .checks import stored_bytes
-from .walk import element_count
+from .walk import element_count, is_external
 
 FETCH_AGAIN = "Export or copy the model again, with its data file."
 
@@ -33,6 +33,12 @@ def unreadable(path: Path, error: OSError) -> ModelOpsError:
         remedy="Check its permissions, that no other program keeps it open for itself, and the disk"
         " (dmesg, smartctl), and copy it again.",
     )
+
+
+def is_in_graph(tensor: TensorProto, model: Path) -> bool:
+    """Tell whether the values of a tensor lie in the graph file itself (see protobuf)."""
+    named = (entry.value for entry in tensor.external_data if entry.key == "location")
+    return not is_external(tensor) or next(named, "") == model.name
 
 
 def locate(tensor: TensorProto, model: Path) -> Extent:

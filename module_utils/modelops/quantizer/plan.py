@@ -120,7 +120,7 @@ class Plan:
             given=_tensor_input(model.graph, self._given),
         )  # fmt: skip
         self._rule = Rule(recipe, recipe.excluded(model), opset, learned, self._given, ranges)
-        self._unpacking = Unpacking()
+        self._unpacking = Unpacking(source)
         self._in_fp32: set[str] = set()  # keys of constants that are read as they were
         self._rewrite(model.graph, {}, "")
         self._begin_with(model.graph, self._emitter.first)
@@ -144,8 +144,13 @@ class Plan:
         """Return what is known now; memory comes last, when it is known what saves on disk."""
         learned = self._emitter.learned(self._in_fp32)
         if learned == self._before and recipe.prefer == MEMORY:
-            wide, heavy = self._unpacking.too_wide(), frozenset[str]()
-            learned |= Learned(wide=wide, heavy=heavy if wide else self._unpacking.too_heavy())
+            # One after the other: what is learned first changes what the next one counts.
+            if wide := self._unpacking.too_wide():
+                learned |= Learned(wide=wide)
+            elif heavy := self._unpacking.too_heavy():
+                learned |= Learned(heavy=heavy)
+            else:
+                learned |= Learned(halved=self._unpacking.too_small())
         return learned
 
     @property

@@ -52,6 +52,7 @@ LSTM_ATTRIBUTES = {
 # A node of any other operator is listed when it holds a matrix of at least this many elements.
 LISTED_ELEMENTS = 256
 AS_ASKED = "the recipe's forms say so"
+SMALL = "a small weight in the graph file takes less memory to unpack from FP16 than from INT8"
 TOO_WIDE = "so many steps in INT8 would take more memory than its weights save"
 
 Held = list[tuple[int, Constant]]  # the inputs of a node that are weights, the main one first
@@ -104,9 +105,17 @@ class Rule:
             return FP32, self._why_no_gain(weight)
         if wanted == WEIGHT_ONLY:
             return wanted, AS_ASKED
-        if self.is_matrix(node, index, weight):
-            return self._of_matrix(node, weight)
-        return self._of_other(node, held)
+        is_matrix = self.is_matrix(node, index, weight)
+        form, reason = self._of_matrix(node, weight) if is_matrix else self._of_other(node, held)
+        if form == WEIGHT_ONLY and self._fits_better(held):
+            return HALF, SMALL
+        return form, reason
+
+    def _fits_better(self, held: Held) -> bool:
+        """Tell whether FP16 can hold a node's weights, and takes less memory than INT8."""
+        parts = [part for _, weight in held for part in weight.stored if halves(part)]
+        small = all(part.key in self._before.halved for part in parts)
+        return bool(parts) and small and not any(map(self._ranges.why_not, parts))
 
     def is_matrix(self, node: NodeProto, index: int, weight: Constant) -> bool:
         """Tell whether a weight is the right operand [K, N] of a product that has INT8 forms.

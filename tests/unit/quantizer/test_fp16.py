@@ -165,6 +165,7 @@ def test_a_weight_that_another_node_reads_in_fp32_is_not_added(tmp_path):
 
 def test_convolutions_over_images_that_would_take_more_memory_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "UNSEEN_BYTES", 0)
+    monkeypatch.setattr(unpacking, "MADE_UP_BYTES", 0)
     src = build(tmp_path / "m.onnx", "conv 2d")
     assert "prefer: size" in decisions(made(src))[0]["reason"]
     sized = Recipe(name="fp16", prefer="size")

@@ -19,6 +19,11 @@ from modelops.quantizer.recipes import DYNAMIC, FP32, ROWS
 from real_models import DOMINATED, LARGEST, LEAST_COSINE, MODELS, RealModel, weight_share
 
 
+@pytest.fixture(autouse=True, scope="module")
+def memory_has_no_say() -> None:
+    """Here it has."""
+
+
 def ops_at_work(path: Path, folder: Path) -> Counter[str]:
     """The operators that a default session runs, after all that it does at load."""
     options = onnxruntime.SessionOptions()

@@ -56,5 +56,5 @@ def test_the_reason_says_what_to_do(tmp_path):
 
 
 def test_what_nobody_sees_shrinks(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "UNSEEN_BYTES", 32_000_000)
+    monkeypatch.setattr(unpacking, "UNSEEN_BYTES", 400_000)
     assert set(forms(model(tmp_path / "m.onnx", 0)).values()) == {"weight_int8"}
