@@ -91,6 +91,7 @@ class Fleet:
         """Take off a host what root made there for this project."""
         clean = f"rm -rf {' '.join(TRACES)}; userdel sarai-upload; systemctl daemon-reload"
         self.bed.ssh(host, f"sudo sh -c '{clean}; systemctl reload ssh'", check=False)
+        self.bed.wait(host)  # sshd reads its configuration again
 
     def run(self, playbook: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess:
         with self.start(playbook, *arguments, **variables) as process:
