@@ -54,12 +54,12 @@ def model(path):
 @pytest.fixture
 def made_up(monkeypatch):
     """Times that are made up: no model runs."""
+    monkeypatch.setattr(chains, "BYTES", 50_000)
     figures = dict(zip(("value", "low", "high"), FAST, strict=True))
     monkeypatch.setattr(advise, "compare", lambda *_, **__: {"speedup": figures})
 
 
-def test_each_shape_is_measured_once(tmp_path, monkeypatch, made_up):
-    monkeypatch.setattr(chains, "BYTES", 50_000)
+def test_each_shape_is_measured_once(tmp_path, made_up):
     src = model(tmp_path / "m.onnx")
     found = advise.advise(src, [1, 4], 2, 8, Setup(work_dir=tmp_path, timeout_s=60))
     rows = {tuple(row["shape"]): row for row in found["shapes"]}
