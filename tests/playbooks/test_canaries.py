@@ -25,7 +25,7 @@ PLAYBOOKS = [
     "playbooks/status.yml", "playbooks/diagnose.yml", "playbooks/support_bundle.yml",
     "playbooks/acceptance.yml",
 ]  # fmt: skip
-# What needs root.
+# What needs root: see test_linux_canaries.py.
 ROOTS = {"playbooks/setup_target.yml", "playbooks/setup_acceptance.yml"}
 # A service that tells its secrets: in its answers, and in its journal.
 SERVICE = """
