@@ -49,7 +49,7 @@ def test_what_nobody_judged_or_what_is_damaged_is_not_signed(folder, tmp_path, c
     assert "only what passed" in capsys.readouterr().err
     (folder / "m_int8.onnx").write_bytes(b"damaged")
     assert sign(folder, key, "--verdict", "pass") == 1
-    assert "Copy the pair again" in capsys.readouterr().err
+    assert "Copy the artifacts again" in capsys.readouterr().err
     assert not (folder / "m.manifest.json.sig").exists()
 
 
