@@ -56,7 +56,7 @@ def out_and_back(fleet: Fleet, **manager: Any) -> None:
     """Release, release again, roll back; each proven by what the processes serve."""
     done = fleet.run("quantize.yml", *ONE, **ADOPT, **manager)
     assert done.returncode == 0, done.stdout
-    assert "(mapped): its processes have INT8 mapped" in " ".join(done.stdout.split())
+    assert "(mapped): its processes have the release mapped" in " ".join(done.stdout.split())
     assert (fleet.served("h1"), fleet.named("h1")) == ("int8", "int8")
     again = fleet.run("quantize.yml", *ONE, **ADOPT, **manager)
     assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout
