@@ -14,7 +14,12 @@ from modelops.execution import without_ansible
 from modelops.sample.sample import make_sample
 from plays import names, program, quantize, run, start
 
-HOLD = "import sys,time; f=open(sys.argv[1],'rb'); print('open',flush=True); time.sleep({})"
+# Holds a file open, says so by a second one, and lets go when a third one is there or time is up.
+HOLD = (
+    "import os,sys,time; held=open(sys.argv[1],'rb'); open(sys.argv[2],'x').close();"
+    " end=time.time()+{}; waits=lambda: time.time()<end and not os.path.exists(sys.argv[3]);"
+    " [time.sleep(0.1) for _ in iter(waits, False)]"
+)
 
 
 def test_check_diff_change_and_no_change(windows, voice):
@@ -174,17 +179,23 @@ def test_noise_on_the_output_is_kept_apart(windows, voice):
     assert "hm" in outcome.result["module_stderr"]
 
 
-@pytest.mark.parametrize(("seconds", "rc"), [(3, 0), (14, 2)])
+@pytest.mark.parametrize(("seconds", "rc"), [(3, 0), (300, 2)])
 def test_a_file_that_is_open_elsewhere(windows, voice, seconds, rc):
     """An antivirus lets go again soon, a viewer does not; the pair that was there stays then."""
     made = run(windows, quantize(voice))
     assert made.rc == 0, made.output
     before = {path.name: path.read_bytes() for path in voice.folder.iterdir()}
-    hold = program(windows, HOLD.format(seconds), f"{voice.name}\\m8.onnx")
-    holder = start(windows, voice.local, hold)
-    time.sleep(1.5)
+    held, let_go = voice.folder / "held", voice.folder / "let_go"
+    paths = (f"{voice.name}\\{name}" for name in ("m8.onnx", held.name, let_go.name))
+    holder = start(windows, voice.local, program(windows, HOLD.format(seconds), *paths))
+    while not held.exists():
+        assert holder.poll() is None, holder.communicate()[0]
+        time.sleep(0.1)
     outcome = run(windows, quantize(voice, force=True, granularity="per_tensor"))
+    let_go.touch()
     holder.communicate(timeout=60)
+    held.unlink()
+    let_go.unlink()
     assert outcome.rc == rc, outcome.output
     if rc:
         assert f"{voice.name}\\m8.onnx" in outcome.result["msg"]

@@ -90,7 +90,7 @@ def push(work: SimpleNamespace, target: SimpleNamespace, **options: object) -> l
 
 
 def test_the_pair_is_pushed_from_windows(windows, large, target):
-    outcome = run(windows, *push(large, target, rate=10e6))
+    outcome = run(windows, *push(large, target, rate=3e6))
     assert outcome.rc == 0, outcome.output
     assert outcome.results[1]["public_key"].startswith("ssh-ed25519 ")
     assert re.search(r"sending to 127.0.0.1: [\d.]+ MB of 30.\d+ MB", outcome.output)
