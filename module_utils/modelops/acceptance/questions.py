@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,8 @@ def _ask(path: Path, question: Mapping[str, Any]) -> dict[str, str]:
     body = filled(question.get("body") or {}, {AUDIO: audio, NAME: path.name})
     found = {"file": path.name, "text": "", "emotion": "", "problem": ""}
     try:
-        answer = _post(str(question["url"]), body, float(question.get("timeout_s", 60)))
+        limit_s = float(question.get("timeout_s", 60))
+        answer = opener.parsed(service_answer.posted(str(question["url"]), body, limit_s))
         for field in ("text", "emotion"):
             if question.get(field):
                 said = service_answer.at(answer, str(question[field]))
@@ -71,13 +70,3 @@ def filled(body: Any, values: Mapping[str, str]) -> Any:
     if isinstance(body, list):
         return [filled(item, values) for item in body]
     return values.get(body, body) if isinstance(body, str) else body
-
-
-def _post(url: str, body: Any, limit_s: float) -> Any:
-    request = urllib.request.Request(  # noqa: S310 - the address is the operator's own
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    # No proxy: the address is this very host's.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(request, timeout=limit_s) as answer:
-        return opener.parsed(service_answer.whole(answer, limit_s))

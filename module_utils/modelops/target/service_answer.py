@@ -26,14 +26,8 @@ def ask(url: str, body: Any, field: str, timeout_s: float) -> list[float]:
     Raises:
         ModelOpsError: no answer, another one than 200, no numbers there, or some are not finite.
     """
-    request = urllib.request.Request(  # noqa: S310 - the address is the operator's own
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    # No proxy: the address is this very host's.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=timeout_s) as answer:
-            found = parsed(whole(answer, timeout_s))
+        found = parsed(posted(url, body, timeout_s))
     except (OSError, ValueError) as error:
         raise ModelOpsError(
             f"no usable answer ({error})",
@@ -55,12 +49,24 @@ def ask(url: str, body: Any, field: str, timeout_s: float) -> list[float]:
 
 def wake(url: str, body: Any, timeout_s: float) -> None:
     """Post a question, so that the service loads what it needs; the answer is no matter."""
+    with suppress(OSError, ValueError):
+        posted(url, body, timeout_s)
+
+
+def posted(url: str, body: Any, timeout_s: float) -> bytes:
+    """Post a document as JSON and return the bytes of the answer.
+
+    Raises:
+        OSError: no answer, another one than 2xx, or it did not end in time.
+        ValueError: the address is none, the body is no JSON, or the answer is too long.
+    """
     request = urllib.request.Request(  # noqa: S310 - the address is the operator's own
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
+    # No proxy: the address is this very host's.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with suppress(OSError, ValueError), opener.open(request, timeout=timeout_s) as answer:
-        whole(answer, timeout_s)
+    with opener.open(request, timeout=timeout_s) as answer:
+        return whole(answer, timeout_s)
 
 
 def whole(answer: http.client.HTTPResponse, limit_s: float) -> bytes:
